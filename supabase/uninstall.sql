@@ -7,6 +7,7 @@ declare
     -- Tables and views in the schema public, of all releases.
     relations constant text[] := array[
         'outbox',
+        'outbox_auth_settings',
         'outbox_campaign_members',
         'outbox_campaign_occurrences',
         'outbox_campaigns',
@@ -96,6 +97,8 @@ declare
         'outbox_schema_version()',
         'outbox_select(text[],text,timestamp with time zone,bigint,integer,integer)',
         'outbox_send_held(bigint[],boolean)',
+        'outbox_send_sms(jsonb)',
+        'outbox_send_sms_over_http(text,text)',
         'outbox_stage_members(uuid,text,integer[],text[],text[],text[],text[],text[])',
         'outbox_status()',
         'outbox_switch_campaign(text,text,integer)',

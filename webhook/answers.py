@@ -4,6 +4,7 @@ The provider's reaction decides which status is used: it repeats a callback afte
 never after a 2xx or another 4xx.
 """
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,3 +51,23 @@ TOO_LARGE = _answer(413, "the body is larger than 1 MiB")
 TOO_MANY_FAILURES = _answer(429, "too many requests that could not be authenticated", retry_after="60")
 OVERLOADED = _answer(429, "more callbacks than can be committed, slow down", retry_after="2")
 UNAVAILABLE = _answer(503, "not committed, try again", retry_after="10")
+
+
+def _json_answer(value: object) -> Answer:
+    body = json.dumps(value, ensure_ascii=False).encode()
+    fields = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    return Answer(
+        {"type": "http.response.start", "status": 200, "headers": fields},
+        {"type": "http.response.body", "body": body},
+    )
+
+
+def hook_refused(status: int, message: str) -> Answer:
+    """Supabase Auth gives its user this status and these words. It reads them in an answer of status 200 only."""
+    return _json_answer({"error": {"http_code": status, "message": message}})
+
+
+HOOK_TAKEN = _json_answer({})
+HOOK_UNAUTHENTICATED = _answer(401, "the signature does not verify")
+HOOK_UNAVAILABLE = _answer(503, "not committed, try again", retry_after="1")
+"""Supabase Auth tries again at once, whatever the number says."""

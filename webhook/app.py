@@ -6,13 +6,15 @@ from typing import Any, Final
 
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.gateway.recorder import Recorder
 from jobs.providers.registry import callback_paths, callback_readers
 from jobs.runtime.settings import WebhookSettings
 from webhook import answers
 from webhook.access import Access
+from webhook.auth_hook import PATH as AUTH_HOOK
+from webhook.auth_hook import AuthHook
 from webhook.callbacks import CallbackEndpoint
 from webhook.connections import peer_of
 from webhook.health import Readiness, healthz
@@ -30,7 +32,7 @@ class WebhookApp(Starlette):
     On the way through middleware and routes a callback would cost a fifth more.
     """
 
-    def __init__(self, endpoints: Mapping[str, CallbackEndpoint], **kwargs: Any) -> None:
+    def __init__(self, endpoints: Mapping[str, ASGIApp], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._endpoints = endpoints
 
@@ -61,12 +63,16 @@ def create_app(
         Route(HEALTH, healthz, methods=["GET"]),
         Route("/readyz", Readiness(recorder, gate).readyz, methods=["GET"]),
     ]
-    endpoints: dict[str, CallbackEndpoint] = {}
+    endpoints: dict[str, ASGIApp] = {}
     for name, reader in callback_readers(settings).items():
         endpoint = CallbackEndpoint(reader, access=access, intake=intake, limit=limit, rejections=rejections, gate=gate)
         # A slash too many in a setting far away must not lose what is pushed only once.
         for path in callback_paths(name):
             endpoints |= {path: endpoint, f"{path}/": endpoint}
+    if settings.supabase_auth_hook_secrets:
+        secrets = [secret.get_secret_value() for secret in settings.supabase_auth_hook_secrets]
+        hook = AuthHook(secrets, recorder, gate)
+        endpoints |= {AUTH_HOOK: hook, f"{AUTH_HOOK}/": hook}
     routes += [Route(path, endpoint, methods=["POST"]) for path, endpoint in endpoints.items()]
 
     @asynccontextmanager

@@ -1,9 +1,14 @@
 """Reads the body of a request, up to a limit. How long that may take is decided by :mod:`webhook.connections`."""
 
+from typing import Final
+
+import msgspec
 from starlette.types import Receive
 
 LIMIT = 1024 * 1024
 """The largest body of a callback, in bytes."""
+_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
+"""Checks the form alone, and builds nothing."""
 
 
 class TooLarge(Exception):
@@ -33,3 +38,12 @@ async def read_body(receive: Receive, *, declared: str | None) -> bytes:
             raise TooLarge
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether a body is JSON, of whatever value."""
+    try:
+        _JSON.decode(raw)
+    except (ValueError, RecursionError):
+        return False
+    return True

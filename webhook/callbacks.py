@@ -3,9 +3,6 @@
 Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
 """
 
-from typing import Final
-
-import msgspec
 import structlog
 from starlette.types import Receive, Scope, Send
 
@@ -14,7 +11,7 @@ from jobs.providers.callbacks import CallbackReader
 from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer
-from webhook.bodies import Gone, TooLarge, read_body
+from webhook.bodies import Gone, TooLarge, is_json, read_body
 from webhook.connections import peer_of
 from webhook.groups import Overloaded
 from webhook.intake import Intake
@@ -24,8 +21,6 @@ from webhook.sources import Address, FailureLimit, source_of
 from webhook.tally import Tally
 
 log = structlog.get_logger()
-_JSON: Final = msgspec.json.Decoder(msgspec.Raw)
-"""Checks the form alone, and builds nothing."""
 
 
 class CallbackEndpoint:
@@ -74,7 +69,7 @@ class CallbackEndpoint:
         if raw is None:
             return self._turn_away(scope, headers)
         peer_of(scope).is_trusted = True
-        if b"{" not in raw and not _is_json(raw):
+        if b"{" not in raw and not is_json(raw):
             # A callback is an object, and this holds none, not even a damaged one.
             self._not_json.note("callbacks")
             return answers.NOT_JSON
@@ -114,11 +109,3 @@ class CallbackEndpoint:
         peer = scope.get("client")
         forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
         return source_of(peer[0] if peer else None, forwarded, self._access.trusted_proxies)
-
-
-def _is_json(raw: bytes) -> bool:
-    try:
-        _JSON.decode(raw)
-    except (ValueError, RecursionError):
-        return False
-    return True

@@ -88,8 +88,9 @@ async def _serve(
     from jobs.gateway.gateway import Gateway  # A parent of workers does without the memory that the client takes.
     from jobs.providers.registry import paths_in_use
     from webhook.app import create_app
+    from webhook.auth_hook import PATH as AUTH_HOOK
 
-    paths = paths_in_use(access)
+    paths = [*paths_in_use(access), *([AUTH_HOOK] if access.supabase_auth_hook_secrets else [])]
     gateway = await Gateway.connect(project)
     gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check)
     try:

@@ -6,6 +6,7 @@ The gateway fulfils :class:`Recorder`. Tests may use one that lives in memory an
 from collections.abc import Sequence
 from typing import Protocol
 
+from jobs.gateway.auth_codes import CodeRefused
 from jobs.providers.base import Inbound, Report, Summary, Unusable
 
 
@@ -37,6 +38,10 @@ class Recorder(Protocol):
 
         The caller limits how often it calls this.
         """
+        ...
+
+    async def send_sms_over_http(self, body: str, digest: str) -> CodeRefused | None:
+        """Put the one-time code of an event of Supabase Auth into the outbox. None: it is there."""
         ...
 
     async def ping(self) -> None:

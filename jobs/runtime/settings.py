@@ -13,7 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode
 from sentry_sdk.utils import BadDsn, Dsn
 
-from jobs.runtime import checks, environment, phone
+from jobs.runtime import checks, environment, phone, standard_webhooks
 from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
 
 _BEGINNING = re.compile(r"\+[1-9][0-9]{0,14}")
@@ -198,11 +198,17 @@ class WebhookSettings(BaseSettings):
     webhook_allowed_ips: Annotated[list[checks.Network], NoDecode] = Field(default_factory=list)
     webhook_trusted_proxies: Annotated[list[checks.Network], NoDecode] = Field(default_factory=list)
     webhook_allow_unauthenticated: bool = False
+    supabase_auth_hook_secrets: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
 
     @field_validator("sinch_webhook_secrets", "vonage_signature_secrets", "webhook_tokens", mode="before")
     @classmethod
     def _secrets(cls, value: Any) -> Any:
         return checks.commas(value)
+
+    @field_validator("supabase_auth_hook_secrets", mode="before")
+    @classmethod
+    def _hook_secrets(cls, value: Any) -> Any:
+        return standard_webhooks.secrets_in(value) if isinstance(value, str) else value
 
     @field_validator("webhook_allowed_ips", "webhook_trusted_proxies", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ import typer
 
 from jobs.schema import releases as released
 from jobs.schema.releases import BrokenPackage
+from scheduler.commands import install_hook as hook
 from scheduler.commands import install_view as view
 from scheduler.commands.terminal import Failed, WrongUsage, agreed, counted
 from scheduler.installing import project as projects
@@ -40,6 +41,10 @@ def install(
         int,
         typer.Option("--from", metavar="VERSION", min=0, help="The version that a squashed migration contains."),
     ] = 0,
+    auth_hook: Annotated[
+        bool,
+        typer.Option("--auth-hook", help="Also have Supabase Auth send its one-time codes through the outbox."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> int:
     """Write the missing schema files into supabase/migrations of your project.
@@ -59,11 +64,19 @@ def install(
             typer.echo("Nothing was written.", err=as_json)
             return 1
         written = agreed_to
+    config = hook.read(plan.project) if auth_hook else None
+    configured = config is not None and not check and not dry_run and hook.write(config, yes=yes)
     if as_json:
-        typer.echo(json.dumps(view.plain(plan, written), ensure_ascii=False))
+        hook_said = None if config is None else hook.plain(config, written=configured)
+        typer.echo(json.dumps(view.plain(plan, written) | {"auth_hook": hook_said}, ensure_ascii=False))
     else:
         view.say_end(plan, written, checked=check, tried=dry_run)
-    return 1 if check and not plan.is_complete else 0
+        if config is not None:
+            hook.say(config, written=configured)
+        elif plan.new and not check:
+            typer.echo(hook.OFFER)
+    is_complete = plan.is_complete and (config is None or config.is_complete)
+    return 1 if check and not is_complete else 0
 
 
 def _plan(given: Path | None, *, holds: int, post: bool) -> Plan:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from scheduler.installing.stamps import version_of
 
-_CONFIG: Final = "config.toml"
+CONFIG: Final = "config.toml"
 _FOLDER: Final = "supabase"
 
 
@@ -55,25 +55,25 @@ def find(start: Path, given: Path | None = None) -> Project:
     if given is not None:
         return _at(given)
     for folder in (start, *start.parents):
-        if (folder / _FOLDER / _CONFIG).is_file():
+        if (folder / _FOLDER / CONFIG).is_file():
             return _read(folder / _FOLDER)
     raise NoProject(
-        f"there is no {_FOLDER}/{_CONFIG} in this folder or above it: run supabase init, or name the folder with --supabase"
+        f"there is no {_FOLDER}/{CONFIG} in this folder or above it: run supabase init, or name the folder with --supabase"
     )
 
 
 def _at(given: Path) -> Project:
     for folder in (given, given / _FOLDER):
-        if (folder / _CONFIG).is_file():
+        if (folder / CONFIG).is_file():
             return _read(folder)
-    raise NoProject(f"--supabase {given}: there is no {_CONFIG} in this folder; supabase init makes one")
+    raise NoProject(f"--supabase {given}: there is no {CONFIG} in this folder; supabase init makes one")
 
 
 def _read(folder: Path) -> Project:
     try:
-        config = tomllib.loads((folder / _CONFIG).read_text(encoding="utf-8-sig"))
+        config = tomllib.loads((folder / CONFIG).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise NoProject(f"{folder / _CONFIG} cannot be read: {error}") from None
+        raise NoProject(f"{folder / CONFIG} cannot be read: {error}") from None
     migrations = _table(_table(config, "db"), "migrations")
     paths = migrations.get("schema_paths")
     return Project(

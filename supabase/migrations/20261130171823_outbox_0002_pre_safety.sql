@@ -8,9 +8,9 @@ select set_config('lock_timeout', '5s', true);
 do $$
 declare
   v_relations constant text[] := array[
-    'outbox_inbound_unclear', 'outbox_ready_on_route', 'outbox_route_plans', 'outbox_route_plans_pkey',
-    'outbox_routes', 'outbox_routes_name_key', 'outbox_routes_pkey', 'outbox_senders', 'outbox_senders_pkey',
-    'outbox_waiting_on_route'
+    'outbox_auth_settings', 'outbox_auth_settings_pkey', 'outbox_inbound_unclear', 'outbox_ready_on_route',
+    'outbox_route_plans', 'outbox_route_plans_pkey', 'outbox_routes', 'outbox_routes_name_key',
+    'outbox_routes_pkey', 'outbox_senders', 'outbox_senders_pkey', 'outbox_waiting_on_route'
   ];
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
@@ -22,7 +22,8 @@ declare
     'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
     'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_route',
     'outbox_remove_sender', 'outbox_resume_restored', 'outbox_run_upkeep', 'outbox_send_held',
-    'outbox_set_route', 'outbox_set_sender', 'outbox_write_members'
+    'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_route', 'outbox_set_sender',
+    'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -376,6 +377,52 @@ alter table outbox_engine.report_codes drop constraint report_codes_effect_check
 alter table outbox_engine.report_codes add constraint report_codes_effect_check check (effect in (
   'retry', 'retry_unless_dispatched', 'account', 'opt_out'
 )) not valid;
+
+
+-- One-time codes of Supabase Auth (55_auth/10_settings.sql).
+
+create table public.outbox_auth_settings (
+  only_row boolean primary key default true check (only_row),
+  code_seconds integer not null default 60 check (code_seconds between 10 and 86400),
+  mfa_code_seconds integer not null default 300 check (mfa_code_seconds between 10 and 86400),
+  hourly_per_number integer not null default 10 check (hourly_per_number >= 0),
+  hourly_per_country integer not null default 300 check (hourly_per_country >= 0),
+  hourly_by_country jsonb not null default '{}'
+);
+alter table public.outbox_auth_settings enable row level security;
+
+comment on table public.outbox_auth_settings is
+  'One row: how long the one-time codes of Supabase Auth are worth sending, and how many may go out.';
+comment on column public.outbox_auth_settings.code_seconds is
+  'Codes of sign-in, phone change and reauthentication expire then, like sms_otp_exp of Auth';
+comment on column public.outbox_auth_settings.mfa_code_seconds is
+  'Codes of a second factor expire then';
+comment on column public.outbox_auth_settings.hourly_per_number is
+  'Codes to one number in an hour; 0 sends none';
+comment on column public.outbox_auth_settings.hourly_per_country is
+  'Codes to the numbers of one country in an hour; 0 sends none';
+comment on column public.outbox_auth_settings.hourly_by_country is
+  'Other caps for some countries, such as {"US": 5000, "GB": 1000}';
+
+create policy outbox_auth_settings_server on public.outbox_auth_settings for all to service_role
+  using (true) with check (true);
+revoke all on public.outbox_auth_settings from public, anon, authenticated, service_role;
+grant
+  select,
+  update (code_seconds, mfa_code_seconds, hourly_per_number, hourly_per_country, hourly_by_country)
+  on public.outbox_auth_settings to service_role;
+
+create table outbox_engine.auth_codes (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,
+  recipient text not null,
+  -- 'unknown' where no prefix is known.
+  country text not null
+);
+alter table outbox_engine.auth_codes enable row level security;
+create index auth_codes_recipient on outbox_engine.auth_codes (recipient, at);
+create index auth_codes_country on outbox_engine.auth_codes (country, at);
+
 
 
 -- Messages that go to another plan (70_sending/26_proofs.sql).
@@ -3227,6 +3274,304 @@ begin
     end as reason
   ) v
   where v.reason is not null;
+end
+$$;
+
+create function outbox_engine.before_auth_settings() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_wrong text;
+begin
+  new.hourly_by_country := coalesce(new.hourly_by_country, '{}');
+  if jsonb_typeof(new.hourly_by_country) <> 'object' then
+    v_wrong := new.hourly_by_country::text;
+  else
+    select format('%s: %s', c.key, c.value) into v_wrong
+    from jsonb_each_text(new.hourly_by_country) c
+    where c.key !~ '^([A-Z]{2}|001)$' or (c.value ~ '^[0-9]{1,9}$') is not true
+    limit 1;
+  end if;
+  if v_wrong is not null then
+    perform outbox_engine.refuse(
+      format('hourly_by_country: %s is no cap of a country', v_wrong),
+      'Use ISO codes of two capital letters and whole numbers, such as {"US": 5000}.');
+  end if;
+  return new;
+end
+$$;
+
+create function outbox_engine.auth_country_cap(s public.outbox_auth_settings, p_country text) returns integer
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((s.hourly_by_country ->> p_country)::integer, s.hourly_per_country)
+$$;
+
+create function outbox_engine.auth_cap_problem(
+  s public.outbox_auth_settings, p_recipient text, p_country text, p_now timestamptz
+) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since constant timestamptz := p_now - interval '1 hour';
+  v_country_cap constant integer := outbox_engine.auth_country_cap(s, p_country);
+begin
+  -- The limits end the count of an attack at the cap.
+  if s.hourly_per_number <= (
+    select count(*)
+    from (
+      select from outbox_engine.auth_codes c
+      where c.recipient = p_recipient and c.at > v_since
+      limit s.hourly_per_number
+    ) x
+  ) then
+    return 'Too many codes were sent to this number. Try again in an hour.';
+  elsif v_country_cap <= (
+    select count(*)
+    from (
+      select from outbox_engine.auth_codes c
+      where c.country = p_country and c.at > v_since
+      limit v_country_cap
+    ) x
+  ) then
+    return 'No code can be sent to this number at the moment. Try again later.';
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.tend_auth_codes(p_now timestamptz, p_most integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.auth_codes) then
+    return;
+  end if;
+  perform outbox_engine.alarm_at_most(
+    'auth_codes.country_cap_reached',
+    jsonb_build_object('country', c.country, 'codes', c.codes, 'cap', c.cap),
+    jsonb_build_object('country', c.country), '1 hour', p_now)
+  from (
+    select x.country, count(*) as codes, outbox_engine.auth_country_cap(s, x.country) as cap
+    from outbox_engine.auth_codes x
+    cross join public.outbox_auth_settings s
+    where x.at > p_now - interval '1 hour'
+    group by x.country, s
+  ) c
+  where c.codes >= c.cap;
+  delete from outbox_engine.auth_codes
+  where id = any (array(
+    select id
+    from outbox_engine.auth_codes
+    where at <= p_now - interval '1 hour' or at > p_now + interval '1 minute'
+    limit p_most
+    for update skip locked
+  ));
+end
+$$;
+
+create function outbox_engine.auth_code_body() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 'Your code is {{code}}'
+$$;
+
+create function outbox_engine.before_auth_template() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_names constant text[] := outbox_engine.placeholders(new.body);
+  v_open text;
+begin
+  if 'code' <> all (v_names) or new.defaults ? 'code' then
+    perform outbox_engine.refuse(
+      format('template %L does not give the code', new.name),
+      'Supabase Auth sends its one-time codes with it: write {{code}} into the body, without a default.');
+  end if;
+  select n into v_open from unnest(v_names) n where n <> 'code' and new.defaults ->> n is null limit 1;
+  if found then
+    perform outbox_engine.refuse(
+      format('placeholder {{%s}} of template %L has no default', v_open, new.name),
+      'Supabase Auth gives {{code}} only.');
+  end if;
+  return new;
+end
+$$;
+
+create function outbox_engine.auth_code_text(p_kind text, p_locale text, p_code text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := case p_kind when 'mfa' then 'auth_otp_mfa' else 'auth_otp' end;
+  v_values constant jsonb := jsonb_build_object('code', p_code);
+  v_template public.outbox_templates;
+begin
+  select t.* into v_template
+  from public.outbox_templates t
+  where t.name = v_name or t.name = v_name || '.' || p_locale
+  order by t.name = v_name
+  limit 1;
+  -- A template of these names from before they were checked may give no text, or none with the code.
+  if found
+    and outbox_engine.text_problem(v_template, v_values, false) is null
+    and strpos(outbox_engine.rendered_text(v_template, v_values), p_code) > 0 then
+    return outbox_engine.rendered_text(v_template, v_values);
+  end if;
+  return outbox_engine.render(outbox_engine.auth_code_body(), v_values);
+end
+$$;
+
+create function outbox_engine.seed_auth() returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into public.outbox_auth_settings default values on conflict do nothing;
+
+  insert into public.outbox_templates (name, body)
+  select n, outbox_engine.auth_code_body()
+  from unnest(array['auth_otp', 'auth_otp_mfa']) n
+  where not exists (select from outbox_engine.seeds s where s.name = 'auth_templates')
+  on conflict do nothing;
+
+  insert into outbox_engine.seeds (name) values ('auth_templates') on conflict do nothing
+$$;
+
+create function outbox_engine.auth_refusal(p_status integer, p_message text) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object('error', jsonb_build_object('http_code', p_status, 'message', p_message))
+$$;
+
+create function outbox_engine.may_text(p_recipient text, p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_message constant outbox_engine.outgoing_message[] := array[
+    row(1, p_recipient, null, null, false, null)::outbox_engine.outgoing_message];
+begin
+  if exists (select from outbox_engine.judge_messages(v_message, null, p_now)) then
+    return false;
+  end if;
+  return coalesce((
+    select bool_or(not exists (
+      select from outbox_engine.judge_messages(v_message, r.allowed_countries, p_now)
+    ))
+    from outbox_engine.reported_countries() r
+  ), true);
+end
+$$;
+
+create function outbox_engine.auth_event_problem(p_event jsonb) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_phone constant text := p_event -> 'sms' ->> 'phone';
+  v_recipient constant text := '+' || v_phone;
+begin
+  if coalesce(v_phone, '') = '' then
+    return outbox_engine.auth_refusal(
+      500, 'The Send SMS hook got no sms.phone. Update Supabase Auth to version 2.180 or later.');
+  elsif (char_length(p_event -> 'sms' ->> 'otp') between 1 and 32) is not true then
+    return outbox_engine.auth_refusal(500, 'The Send SMS hook got no sms.otp.');
+  elsif v_recipient !~ outbox_engine.e164_pattern()
+    or v_recipient ~ outbox_engine.trunk_zero_pattern() then
+    return outbox_engine.auth_refusal(
+      422, 'This is not a phone number. Give it with its country code and without a zero after that.');
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.put_auth_code(p_event jsonb, p_digest text) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_recipient constant text := '+' || (p_event -> 'sms' ->> 'phone');
+  v_kind constant text := case when p_event -> 'sms' ->> 'sms_type' = 'mfa' then 'mfa' else 'otp' end;
+  v_event_id constant text := substring(p_event -> 'metadata' ->> 'uuid' from '^[0-9A-Za-z-]{1,100}$');
+  -- With a key of this database: a plain digest of an event tells its code to anybody who tries a million.
+  v_key constant text := 'auth:' || coalesce(
+    v_event_id, encode(outbox_engine.keyed_digest('auth ' || p_digest), 'hex'));
+  v_country text;
+  s public.outbox_auth_settings;
+  v_cap_problem text;
+begin
+  if exists (select from public.outbox where idempotency_key = v_key) then
+    return '{}';
+  elsif not outbox_engine.may_text(v_recipient, v_now) then
+    -- One wording for both reasons.
+    return outbox_engine.auth_refusal(422, 'Texts cannot be sent to this number.');
+  end if;
+  select coalesce(c.country, 'unknown') into v_country
+  from outbox_engine.countries_of(array[v_recipient]) c;
+  select * into s from public.outbox_auth_settings;
+  if not found then
+    perform outbox_engine.seed_auth();
+    select * into s from public.outbox_auth_settings;
+  end if;
+  v_cap_problem := outbox_engine.auth_cap_problem(s, v_recipient, v_country, v_now);
+  if v_cap_problem is not null then
+    return outbox_engine.auth_refusal(429, v_cap_problem);
+  end if;
+
+  insert into public.outbox (recipient, body, priority, expires_at, idempotency_key, metadata, secret)
+  values (
+    v_recipient,
+    outbox_engine.auth_code_text(
+      v_kind, p_event -> 'user' -> 'user_metadata' ->> 'locale', p_event -> 'sms' ->> 'otp'),
+    0,
+    v_now + make_interval(secs => case v_kind when 'mfa' then s.mfa_code_seconds else s.code_seconds end),
+    v_key,
+    jsonb_build_object('auth', jsonb_strip_nulls(
+      jsonb_build_object('kind', v_kind, 'user_id', p_event -> 'user' ->> 'id'))),
+    true
+  )
+  on conflict (idempotency_key) do nothing;
+  if found then
+    insert into outbox_engine.auth_codes (at, recipient, country) values (v_now, v_recipient, v_country);
+  end if;
+  return '{}';
+end
+$$;
+
+create function outbox_engine.send_auth_code(p_event jsonb, p_digest text) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp set lock_timeout = '800ms'
+as $$
+begin
+  return coalesce(
+    outbox_engine.auth_event_problem(p_event), outbox_engine.put_auth_code(p_event, p_digest));
+exception
+  when lock_not_available or deadlock_detected then
+    return outbox_engine.auth_refusal(503, 'No code can be sent at the moment. Try again in a minute.');
+end
+$$;
+
+create function public.outbox_send_sms(event jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return outbox_engine.send_auth_code(event, encode(sha256(convert_to(event::text, 'UTF8')), 'hex'));
+end
+$$;
+
+create function public.outbox_send_sms_over_http(p_body text, p_digest text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return outbox_engine.send_auth_code(p_body::jsonb, p_digest);
+end
+$$;
+
+create function outbox_engine.grant_auth_hook() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if exists (select from pg_roles where rolname = 'supabase_auth_admin') then
+    if not has_schema_privilege('supabase_auth_admin', 'public', 'usage') then
+      grant usage on schema public to supabase_auth_admin;
+    end if;
+    grant execute on function public.outbox_send_sms(jsonb) to supabase_auth_admin;
+  end if;
 end
 $$;
 
@@ -10313,6 +10658,7 @@ begin
   v_more := outbox_engine.prune_people(v_now, v_days, p_most) or v_more;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
   perform outbox_engine.alarm_unclear('1 day', v_now);
+  perform outbox_engine.tend_auth_codes(v_now, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);
   -- Last, because health is decided by one transaction at a time.
   perform outbox_engine.tend_health(v_now);
@@ -11732,6 +12078,8 @@ as $$
   union all
   select 'help_answers', to_jsonb(h) from outbox_engine.help_answers h where h.recipient = any (p_recipients)
   union all
+  select 'auth_codes', to_jsonb(c) from outbox_engine.auth_codes c where c.recipient = any (p_recipients)
+  union all
   select 'adopted_messages', to_jsonb(a)
   from outbox_engine.adopted_messages a
   where a.recipient = any (p_recipients)
@@ -12020,6 +12368,7 @@ begin
   delete from outbox_engine.adopted_messages where recipient = any (p_recipients);
   get diagnostics v_adopted = row_count;
   delete from outbox_engine.campaign_sends where recipient = any (p_recipients);
+  delete from outbox_engine.auth_codes where recipient = any (p_recipients);
   -- The walk through consents begins again, if it came as far as one of these numbers.
   update outbox_engine.walks set position = '' where name = 'consents' and position = any (p_recipients);
   return jsonb_build_object('consents', v_consents, 'help_answers', v_answers, 'adopted_messages', v_adopted);
@@ -12088,6 +12437,8 @@ begin
   perform outbox_engine.seed_move_proofs();
   perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
+  perform outbox_engine.seed_auth();
+  perform outbox_engine.grant_auth_hook();
   insert into outbox_engine.schema_versions (version, breaking, release)
   values (1, false, '0.1.0'), (2, false, '0.2.0')
   on conflict do nothing;
@@ -12112,7 +12463,8 @@ as $$
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)
-      and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
+      and exists (select from outbox_engine.seeds where name = 'opt_out_words')
+      and exists (select from outbox_engine.seeds where name = 'auth_templates'))
   from outbox_engine.old_processes() o
 $$;
 
@@ -12151,6 +12503,14 @@ cross join lateral outbox_engine.twin_of(s.recipient) t (number)
 where t.number is not null
 on conflict do nothing;
 
+
+create trigger outbox_auth_settings_change before insert or update on public.outbox_auth_settings
+  for each row execute function outbox_engine.before_auth_settings();
+create trigger outbox_templates_checked_for_auth before insert or update of name, body, defaults
+  on public.outbox_templates for each row
+  when (new.name ~ '^auth_otp(_mfa)?(\.|$)')
+  execute function outbox_engine.before_auth_template();
+
 drop trigger outbox_6_requeue on public.outbox;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
@@ -12172,6 +12532,8 @@ revoke all on function public.outbox_record_clocks from public, anon, authentica
 grant execute on function public.outbox_record_clocks to service_role;
 revoke all on function public.outbox_decide_replies, public.outbox_list_replies from public, anon, authenticated, service_role;
 grant execute on function public.outbox_decide_replies, public.outbox_list_replies to service_role;
+revoke all on function public.outbox_send_sms, public.outbox_send_sms_over_http from public, anon, authenticated, service_role;
+grant execute on function public.outbox_send_sms_over_http to service_role;
 revoke all on function public.outbox_write_members from public, anon, authenticated, service_role;
 grant execute on function public.outbox_write_members to service_role;
 revoke all on function public.outbox_read_campaign_report from public, anon, authenticated, service_role;

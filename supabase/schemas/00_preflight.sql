@@ -18,7 +18,8 @@ $$;
 do $$
 declare
   v_relations constant text[] := array[
-    'outbox', 'outbox_campaign_members', 'outbox_campaign_members_due', 'outbox_campaign_members_pkey',
+    'outbox', 'outbox_auth_settings', 'outbox_auth_settings_pkey',
+    'outbox_campaign_members', 'outbox_campaign_members_due', 'outbox_campaign_members_pkey',
     'outbox_campaign_members_recipient', 'outbox_campaign_occurrences',
     'outbox_campaign_occurrences_message', 'outbox_campaign_occurrences_pkey', 'outbox_campaigns',
     'outbox_campaigns_due', 'outbox_campaigns_pkey', 'outbox_campaigns_template', 'outbox_day',
@@ -52,7 +53,8 @@ declare
     'outbox_record_lookup',
     'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',
     'outbox_resume_restored', 'outbox_retry', 'outbox_schema_version', 'outbox_select',
-    'outbox_send_held', 'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
+    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
+    'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',
     'outbox_record_clocks', 'outbox_record_missed_lookup',
     'outbox_find_person', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
     'outbox_erase_members', 'outbox_prepare_erasure', 'outbox_erase_messages', 'outbox_erase_records',

@@ -17,6 +17,8 @@ begin
   perform outbox_engine.seed_move_proofs();
   perform outbox_engine.seed_mms_countries();
   perform outbox_engine.seed_opt_out_words();
+  perform outbox_engine.seed_auth();
+  perform outbox_engine.grant_auth_hook();
   insert into outbox_engine.schema_versions (version, breaking, release)
   values (1, false, '0.1.0'), (2, false, '0.2.0')
   on conflict do nothing;
@@ -45,7 +47,8 @@ as $$
       and exists (select from outbox_engine.number_regions)
       and exists (select from outbox_engine.mms_countries)
       and exists (select from outbox_engine.zones)
-      and exists (select from outbox_engine.seeds where name = 'opt_out_words'))
+      and exists (select from outbox_engine.seeds where name = 'opt_out_words')
+      and exists (select from outbox_engine.seeds where name = 'auth_templates'))
   from outbox_engine.old_processes() o
 $$;
 

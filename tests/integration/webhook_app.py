@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from jobs.gateway.auth_codes import CodeRefused
 from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
 from jobs.gateway.recorder import Recorder
 from jobs.providers.base import Inbound, Report, Summary, Unusable
@@ -34,6 +35,8 @@ class Memory:
         self.kept: list[Unusable] = []
         self.summaries: list[Summary] = []
         self.rejected: list[int] = []
+        self.codes: list[tuple[str, str]] = []
+        self.code_refused: CodeRefused | None = None
         self.was_told = asyncio.Event()
         self.was_called = asyncio.Event()
         self.answers = asyncio.Event()
@@ -66,6 +69,11 @@ class Memory:
     async def record_rejected_callbacks(self, count: int) -> None:
         self.rejected.append(count)
         self.was_told.set()
+
+    async def send_sms_over_http(self, body: str, digest: str) -> CodeRefused | None:
+        await self._call()
+        self.codes.append((body, digest))
+        return self.code_refused
 
     async def ping(self) -> None:
         self.pings += 1

@@ -193,6 +193,8 @@ as $$
   union all
   select 'help_answers', to_jsonb(h) from outbox_engine.help_answers h where h.recipient = any (p_recipients)
   union all
+  select 'auth_codes', to_jsonb(c) from outbox_engine.auth_codes c where c.recipient = any (p_recipients)
+  union all
   select 'adopted_messages', to_jsonb(a)
   from outbox_engine.adopted_messages a
   where a.recipient = any (p_recipients)

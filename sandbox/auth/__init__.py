@@ -1,0 +1,1 @@
+"""What Supabase Auth does, for tests: it cannot be run here."""
