@@ -22,6 +22,7 @@ from jobs.gateway.seen import Seen
 from jobs.gateway.values import Claim, Plan
 from jobs.providers.base import Provider
 from jobs.runtime.clocks import Clocks
+from jobs.runtime.first_claims import FirstClaim, FirstClaims
 from jobs.runtime.job import Job
 from jobs.runtime.settings import EngineSettings
 from jobs.runtime.waking import Waking, Wakings
@@ -59,12 +60,12 @@ class Dispatcher(Job):
         waking: Waking | None = None,
         jobs: Mapping[str, str] | None = None,
         farewell: Farewell | None = None,
+        first_claim: FirstClaim | None = None,
     ) -> None:
         self.interval = settings.dispatch_interval_seconds
         self._farewell = farewell or Farewell(gateway, worker)
         self._farewell.join()
-        self._schema = SchemaWatch(admission)
-        self._restores, self._clocks = restores, clocks
+        self._schema, self._restores, self._clocks = SchemaWatch(admission), restores, clocks
         self._clock_watch = ClockWatch(self._clocks, gateway, plan=f"{plan.provider} {plan.plan}", worker=worker)
         self._call = partial(
             gateway.claim,
@@ -77,9 +78,9 @@ class Dispatcher(Job):
             share_texts=provider.longest_value > 0,
             schema_version=self._schema.known,
             project=project,
-            tick_seconds=self.interval,
+            tick_seconds=self.interval if waits_for_rates else None,
         )
-        self._seen = Seen() if seen is None else seen
+        self._first_claim, self._seen = first_claim or FirstClaims().join(), seen or Seen()
         self._waking = waking or Wakings().join()
         slots = Slots(max_recipients=provider.max_recipients)
         self._health = PlanHealth(plan.plan, project=project)
@@ -100,8 +101,7 @@ class Dispatcher(Job):
         self._others = OtherJobs(
             again_after={"recover": _between_lookups(provider), "reconcile": settings.reconcile_interval_seconds}, names=jobs
         )
-        self._claims = Claims(self._claim)
-        self._noticed, self._ticking = asyncio.Event(), asyncio.Lock()
+        self._claims, self._noticed, self._ticking = Claims(self._claim), asyncio.Event(), asyncio.Lock()
 
     def wake_others_with(self, wake: Callable[[str], None]) -> None:
         self._others.wake_with(wake)
@@ -121,18 +121,24 @@ class Dispatcher(Job):
         While claims come back full, two are under way: the database makes one while the requests of the other travel.
         """
         async with self._ticking:
-            if self._restores is not None and not await self._restores.allows_claims():
-                return
-            self._pace.begin_tick()
-            self._claims.ask_again()
-            with self._waking.claiming():
-                while self._ask(now := clock()) or self._claims.under_way:
-                    await self._something_to_do(now)
-                    for asked, claim in self._claims.answered():
-                        self._take(asked, claim)
-            await self._schema.check()
-            await self._clock_watch.check()
-            self._claims.check()
+            try:
+                if self._restores is None or await self._restores.allows_claims():
+                    await self._first_claim.turn()
+                    await self._claim_and_send()
+            finally:
+                self._first_claim.is_over()
+
+    async def _claim_and_send(self) -> None:
+        self._pace.begin_tick()
+        self._claims.ask_again()
+        with self._waking.claiming():
+            while self._ask(now := clock()) or self._claims.under_way:
+                await self._something_to_do(now)
+                for asked, claim in self._claims.answered():
+                    self._take(asked, claim)
+        await self._schema.check()
+        await self._clock_watch.check()
+        self._claims.check()
 
     def notice(self) -> None:
         """Rows were inserted: a tick that waits for a slot claims urgent ones among them soon."""
@@ -178,6 +184,7 @@ class Dispatcher(Job):
             if self._restores is not None:
                 self._restores.begin_again()
             raise
+        self._first_claim.is_over()
         self._seen.claimed(claim)
         if claim.now is not None:
             self._clocks.database_says(claim.now, sent=sent, received=clock())

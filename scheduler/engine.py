@@ -24,6 +24,7 @@ from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
 from jobs.runtime.accounts import AccountSettings
 from jobs.runtime.clocks import Clocks
+from jobs.runtime.first_claims import FirstClaims
 from jobs.runtime.job import Job
 from jobs.runtime.project import project_host
 from jobs.runtime.settings import EngineSettings, SupabaseSettings
@@ -88,6 +89,7 @@ async def build_engine(
         farewell=Farewell(gateway, worker),
         wakings=wakings or Wakings(),
         waits_for_rates=waits_for_rates,
+        first_claims=FirstClaims(),
     )
     served: list[Served] = []
     jobs: list[Job] = []
@@ -113,6 +115,7 @@ class _Process:
     farewell: Farewell
     wakings: Wakings
     waits_for_rates: bool
+    first_claims: FirstClaims
 
 
 def _serve(process: _Process, chosen: AccountSettings, position: int | None, *, is_first: bool) -> tuple[Served, list[Job]]:
@@ -150,6 +153,7 @@ def _serve(process: _Process, chosen: AccountSettings, position: int | None, *, 
         restores=restores,
         waking=process.wakings.join(),
         farewell=process.farewell,
+        first_claim=process.first_claims.join(),
         jobs={kind: f"{kind}{suffix}" for kind in _OWN},
     )
     jobs: list[Job] = [

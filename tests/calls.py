@@ -24,16 +24,18 @@ def claim_answer(
     countries: list[str] | None = None,
     share: bool = False,
     position: int | None = None,
+    tick: float | None = 1,
 ) -> dict[str, Any]:
     """The answer of one claim of up to ``rows`` rows. ``rate`` is in messages a second, ``requests`` in requests a minute.
 
-    ``position`` is the place of the account in its process, None where that has one only. A tick is a second.
+    ``position`` is the place of the account in its process, None where that has one only. ``tick`` is in seconds, None in a
+    single run.
     """
     limits = [dispatches, recipients, rows, rate, requests]
     row = db.execute(
         "select public.outbox_claim_due(%s, 'w', %s, %s, 'h', 'c', %s, %s, %s::smallint, %s::smallint, %s, %s, %s,"
-        " %s::text[], %s, p_position => %s::smallint, p_tick_seconds => 1)",
-        [claim_id or uuid4(), provider, plan, LEASE_SECONDS, DEADLINE_SECONDS, *limits, countries, share, position],
+        " %s::text[], %s, p_position => %s::smallint, p_tick_seconds => %s)",
+        [claim_id or uuid4(), provider, plan, LEASE_SECONDS, DEADLINE_SECONDS, *limits, countries, share, position, tick],
     ).fetchone()
     assert row is not None
     assert isinstance(row[0], dict)

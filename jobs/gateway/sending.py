@@ -42,7 +42,7 @@ class Sending(Calls):
         numbers, None is all. ``schema_version`` is the newest that the process knows, None is any. A database that sends from
         other projects than ``project`` claims nothing. One that lacks the lease token, the dispatch or the heartbeat, seen in
         ``timeline`` and not adopted since, pauses: it was restored. None is not checked. A caller that gets nothing waits
-        ``sleep_seconds``, or for a notice. It claims again every ``tick_seconds``.
+        ``sleep_seconds``, or for a notice. It claims again every ``tick_seconds``, None in a single run.
         """
         request = {
             **_claiming(plan),

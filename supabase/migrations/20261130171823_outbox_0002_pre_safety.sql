@@ -580,6 +580,7 @@ comment on column public.outbox.route is
 alter table outbox_engine.plans add column position smallint;
 alter table outbox_engine.plans add column tick interval not null default '1 second';
 alter table outbox_engine.plans add column asked_at timestamptz;
+alter table outbox_engine.plans add column asking_since timestamptz;
 alter table outbox_engine.plans add column spent_since timestamptz;
 
 -- Messages that each plan took of a route or detour in a minute, for weights.
@@ -4506,9 +4507,16 @@ as $$
   limit 1
 $$;
 
+create function outbox_engine.silent_after(p_plan outbox_engine.plans) returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 2 * p_plan.tick + interval '1 second'
+$$;
+
 create function outbox_engine.note_claim(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
-  p_requests_per_minute integer, p_position smallint, p_tick interval, p_now timestamptz
+  p_requests_per_minute integer, p_position smallint, p_tick interval, p_is_single_run boolean,
+  p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -4529,7 +4537,13 @@ begin
   )
   on conflict do nothing;
   update outbox_engine.plans p
-  set position = p_position, tick = p_tick, asked_at = p_now
+  set position = p_position, tick = p_tick, asked_at = p_now,
+    asking_since = case
+      when p_is_single_run then '-infinity'
+      when p.asked_at between p_now - outbox_engine.silent_after(p) and p_now
+        then coalesce(p.asking_since, p_now)
+      else p_now
+    end
   from (
     select x.provider, x.plan
     from outbox_engine.plans x
@@ -4560,13 +4574,16 @@ as $$
   select 'is at the limit of its rate'
 $$;
 
-create function outbox_engine.why_unable(p_plan outbox_engine.plans, p_now timestamptz) returns text
+create function outbox_engine.why_unable(
+  p_plan outbox_engine.plans, p_now timestamptz, p_asking_since timestamptz default null
+) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pause outbox_engine.plan_pauses;
 begin
-  if (p_plan.asked_at > p_now - 2 * p_plan.tick - interval '1 second') is not true then
+  if (greatest(p_plan.asked_at, p_asking_since) > p_now - outbox_engine.silent_after(p_plan)) is not true
+  then
     return 'has no running process';
   end if;
   select x.*
@@ -4672,14 +4689,22 @@ returns table (
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_self constant outbox_engine.plans := (
+    select p from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan);
 begin
   return query
   with states as materialized (
-    select p.provider, p.plan, outbox_engine.why_unable(p, p_now) as why from outbox_engine.plans p
+    select p.provider, p.plan, outbox_engine.why_unable(p, p_now, v_self.asking_since) as why
+    from outbox_engine.plans p
   ),
   members as materialized (
     select m.*, m.provider = p_provider and m.plan = p_plan as is_self,
-      case when s.plan is null then 'has no running process' else s.why end as why
+      case
+        when s.plan is not null then s.why
+        when (v_self.asking_since > p_now - outbox_engine.silent_after(v_self)) is not true
+          then 'has no running process'
+      end as why
     from outbox_engine.route_members() m
     left join states s on s.provider = m.provider and s.plan = m.plan
   )
@@ -4751,7 +4776,7 @@ begin
     return null;
   end if;
   perform outbox_engine.note_claim(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    p_position, make_interval(secs => coalesce(p_tick_seconds, 1)), p_now);
+    p_position, make_interval(secs => coalesce(p_tick_seconds, 1)), p_tick_seconds is null, p_now);
   if coalesce(p_position, 0) = 0 and not outbox_engine.has_routes() and not exists (
       select from outbox_engine.plan_pauses x where x.provider = p_provider and x.plan = p_plan)
     and not exists (select from outbox_engine.plan_health) then
@@ -8422,11 +8447,16 @@ begin
       p_plan, v_next_id is not null and v_claimed.messages >= p_admission.messages, p_now);
   end if;
   return jsonb_build_object(
-    'dispatches', coalesce(v_claimed.dispatches, '[]'),
-    'more', v_next_id is not null,
-    'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now)
-  );
+      'dispatches', coalesce(v_claimed.dispatches, '[]'),
+      'more', v_next_id is not null,
+      'passed', v_next_id is distinct from v_first.id,
+      'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now))
+    -- What is ready is in the claim of another plan at this moment, and may be left by it.
+    || case
+      when p_plan.asked_at is not null and v_claimed.requests = 0 and v_next_id = v_first.id
+        then jsonb_build_object('limited', 'weight', 'wait_seconds', 0.1)
+      else '{}'
+    end;
 end
 $$;
 

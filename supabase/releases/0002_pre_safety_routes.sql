@@ -126,6 +126,7 @@ comment on column public.outbox.route is
 alter table outbox_engine.plans add column position smallint;
 alter table outbox_engine.plans add column tick interval not null default '1 second';
 alter table outbox_engine.plans add column asked_at timestamptz;
+alter table outbox_engine.plans add column asking_since timestamptz;
 alter table outbox_engine.plans add column spent_since timestamptz;
 
 -- Messages that each plan took of a route or detour in a minute, for weights.

@@ -112,6 +112,18 @@ async def test_second_account_sends_while_first_is_away(make_engine: MakeEngine,
     assert (statuses(db), sent(sinch)) == ({"sent": 3}, {"sinch": 0, "vonage": 3})
 
 
+async def test_second_account_looks_after_the_first(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
+    """A process has just started, so the database knows of no account. The second one's tick begins first."""
+    engine = await make_engine()
+    first, second = (job for job in engine.jobs if job.kind == "dispatch")
+    insert(db, 3)
+
+    await asyncio.gather(second.tick(), first.tick())
+    await asyncio.gather(second.finish(), first.finish())
+
+    assert sent(sinch) == {"sinch": 3, "vonage": 0}
+
+
 async def test_single_run_sends_the_shares_of_both(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
     """An account that is ahead of its share waits for the other."""
     engine = await make_engine(dispatch_interval_seconds=60)

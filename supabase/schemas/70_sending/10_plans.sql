@@ -29,6 +29,8 @@ create table outbox_engine.plans (
   -- plans.
   tick interval not null default '1 second',
   asked_at timestamptz,
+  -- Since when it has claimed without a break. Others may have been silent before only because nobody looked.
+  asking_since timestamptz,
   -- Since when its rate has left rows behind that were ready.
   spent_since timestamptz,
   primary key (provider, plan)

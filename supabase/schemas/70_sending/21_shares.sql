@@ -28,11 +28,20 @@ create table outbox_engine.plan_health (
 );
 alter table outbox_engine.plan_health enable row level security;
 
--- Called by a claim where there may be other plans: notes that the plan is alive. Skips a row that is locked;
+-- How long after its latest claim a plan counts as silent: two ticks and a second.
+create function outbox_engine.silent_after(p_plan outbox_engine.plans) returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 2 * p_plan.tick + interval '1 second'
+$$;
+
+-- Called by a claim where there may be other plans: notes that the plan is alive. A single run cannot wait to
+-- see who is silent: who was silent before it counts as silent. Skips a row that is locked;
 -- whoever holds it is alive.
 create function outbox_engine.note_claim(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
-  p_requests_per_minute integer, p_position smallint, p_tick interval, p_now timestamptz
+  p_requests_per_minute integer, p_position smallint, p_tick interval, p_is_single_run boolean,
+  p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -53,7 +62,13 @@ begin
   )
   on conflict do nothing;
   update outbox_engine.plans p
-  set position = p_position, tick = p_tick, asked_at = p_now
+  set position = p_position, tick = p_tick, asked_at = p_now,
+    asking_since = case
+      when p_is_single_run then '-infinity'
+      when p.asked_at between p_now - outbox_engine.silent_after(p) and p_now
+        then coalesce(p.asking_since, p_now)
+      else p_now
+    end
   from (
     select x.provider, x.plan
     from outbox_engine.plans x
@@ -88,14 +103,18 @@ $$;
 
 -- Why others carry what a plan would: it is silent, paused or out of its rate, for two ticks or more. Null
 -- where it can send. A pause that began two ticks ago counts until a request is accepted: its plan gets one
--- message at a time until then. After that long, one of a second is no accident.
-create function outbox_engine.why_unable(p_plan outbox_engine.plans, p_now timestamptz) returns text
+-- message at a time until then. After that long, one of a second is no accident. `p_asking_since` is since when
+-- the plan that asks has claimed: who was silent before that may only have been stopped together with it.
+create function outbox_engine.why_unable(
+  p_plan outbox_engine.plans, p_now timestamptz, p_asking_since timestamptz default null
+) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_pause outbox_engine.plan_pauses;
 begin
-  if (p_plan.asked_at > p_now - 2 * p_plan.tick - interval '1 second') is not true then
+  if (greatest(p_plan.asked_at, p_asking_since) > p_now - outbox_engine.silent_after(p_plan)) is not true
+  then
     return 'has no running process';
   end if;
   select x.*
@@ -214,14 +233,22 @@ returns table (
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_self constant outbox_engine.plans := (
+    select p from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan);
 begin
   return query
   with states as materialized (
-    select p.provider, p.plan, outbox_engine.why_unable(p, p_now) as why from outbox_engine.plans p
+    select p.provider, p.plan, outbox_engine.why_unable(p, p_now, v_self.asking_since) as why
+    from outbox_engine.plans p
   ),
   members as materialized (
     select m.*, m.provider = p_provider and m.plan = p_plan as is_self,
-      case when s.plan is null then 'has no running process' else s.why end as why
+      case
+        when s.plan is not null then s.why
+        when (v_self.asking_since > p_now - outbox_engine.silent_after(v_self)) is not true
+          then 'has no running process'
+      end as why
     from outbox_engine.route_members() m
     left join states s on s.provider = m.provider and s.plan = m.plan
   )
@@ -298,7 +325,7 @@ begin
     return null;
   end if;
   perform outbox_engine.note_claim(p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    p_position, make_interval(secs => coalesce(p_tick_seconds, 1)), p_now);
+    p_position, make_interval(secs => coalesce(p_tick_seconds, 1)), p_tick_seconds is null, p_now);
   if coalesce(p_position, 0) = 0 and not outbox_engine.has_routes() and not exists (
       select from outbox_engine.plan_pauses x where x.provider = p_provider and x.plan = p_plan)
     and not exists (select from outbox_engine.plan_health) then

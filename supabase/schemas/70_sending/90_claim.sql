@@ -169,11 +169,16 @@ begin
       p_plan, v_next_id is not null and v_claimed.messages >= p_admission.messages, p_now);
   end if;
   return jsonb_build_object(
-    'dispatches', coalesce(v_claimed.dispatches, '[]'),
-    'more', v_next_id is not null,
-    'passed', v_next_id is distinct from v_first.id,
-    'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now)
-  );
+      'dispatches', coalesce(v_claimed.dispatches, '[]'),
+      'more', v_next_id is not null,
+      'passed', v_next_id is distinct from v_first.id,
+      'due', outbox_engine.jobs_due(p_request.provider, p_request.plan, p_request.host, p_now))
+    -- What is ready is in the claim of another plan at this moment, and may be left by it.
+    || case
+      when p_plan.asked_at is not null and v_claimed.requests = 0 and v_next_id = v_first.id
+        then jsonb_build_object('limited', 'weight', 'wait_seconds', 0.1)
+      else '{}'
+    end;
 end
 $$;
 
@@ -266,7 +271,7 @@ $$;
 -- which timeline (`check_database`). `p_sleep_seconds` says that it listens for notices and is not going to
 -- look for rows by itself before its next tick, which comes sooner than that. `p_messages_per_day` is the
 -- daily cap of all plans together. `p_position` is the place of the account in the process's order of all, 0
--- first, and `p_tick_seconds` the time between two ticks. Returns jsonb with these keys:
+-- first, and `p_tick_seconds` the time between two ticks, null in a single run. Returns jsonb with these keys:
 --
 -- - `dispatches`: those that are now the caller's to send, each at most once
 --
