@@ -179,7 +179,7 @@ def _failed_over(verdict: Verdict) -> str:
         f"{carried}; {verdict.routed} messages went to another provider than usual, {verdict.moved} moved after a proof.",
         *(
             f"  {one.provider} {one.kind} for {one.seconds} s: "
-            + ("it was standing by" if one.unused else f"another one sent after {_after(one.failover)}")
+            + ("it was standing by" if one.stood_by else f"another one sent after {_after(one.failover)}")
             + f", and it sent again {_after(one.back)} after its return"
             for one in verdict.failovers
         ),

@@ -81,7 +81,7 @@ class Disturbances:
         self._accounts = accounts
         self._away = away
         self._planned = planned(accounts)
-        self._away_at = monotonic() + PAUSE * away
+        self._away_at = monotonic() + max(PAUSE * away, times.lease)
         self._disturbed: set[ProviderName] = set()
         self.outages: list[Outage] = []
         self.counts: Counter[str] = Counter()

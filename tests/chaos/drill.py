@@ -111,6 +111,7 @@ class Drill:
         self._seed = seed
         self._away = away
         self._clock_steps = clock_steps
+        self._carriers = accounts.names[:1]
         self._say = say
         self._db = Database(fleet.stack.admin_url)
         self._seen = Progress()
@@ -147,6 +148,7 @@ class Drill:
             recovery_limit=self._times.recovery,
             seconds=monotonic() - self._began,
             outages=disturbances.outages,
+            carriers=self._carriers,
         )
 
     def share(self, weights: Sequence[int]) -> None:
@@ -157,6 +159,7 @@ class Drill:
         ]
         if not self._db.does(_SET_ROUTE, json.dumps(plans)):
             raise RuntimeError("the weights could not be set")
+        self._carriers = tuple(name for name, weight in zip(self._accounts.names, weights, strict=True) if weight)
 
     def histories(self) -> str:
         """The history of some messages that went wrong."""

@@ -9,6 +9,7 @@ import msgspec
 
 from sandbox.demo import verdict
 from sandbox.demo.work import Message
+from sandbox.simulator.behaviour import ProviderName
 from sandbox.simulator.books import Accepted, Tally
 from sandbox.simulator.callbacks import Tried
 from sandbox.simulator.control import Control
@@ -122,6 +123,7 @@ def judge(
     recovery_limit: float,
     seconds: float,
     outages: Sequence[Outage] = (),
+    carriers: Sequence[ProviderName] = (),
 ) -> Verdict:
     """Count. The database must answer, and nothing may be in progress any more."""
     count = _count(messages, simulator, db, accounts)
@@ -129,7 +131,7 @@ def judge(
     # First what was acknowledged, then what was stored: further callbacks may arrive in between.
     tried = list(simulator.tried())
     acknowledged, missing = _count_callbacks(tried, db)
-    failovers = after(outages, simulator.accepted(), _reasons(db)) if outages else []
+    failovers = after(outages, simulator.accepted(), _reasons(db), carriers) if outages else []
     statuses = {str(status): int(number) for status, number in _certain(db, _STATUSES)}
     found_by = {str(source): int(number) for source, number in _certain(db, _FOUND)}
     return Verdict(

@@ -1,5 +1,6 @@
 """One provider after the other is away for long, and how soon another one sends instead."""
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from tests.chaos.providers import Accounts
 Kind = Literal["refuses connections", "hangs"]
 PAUSE: Final = 0.25
 """The time before each, as a share of its length."""
-_UNABLE: Final = ("is paused", "has no running process")
-"""What the history says of a plan that cannot send. One at its limit, or with less weight, is not away."""
+_UNABLE: Final = r"because (?:.*; )?{provider} \S+ (?:is paused|has no running process|lost (?P<lost>\d+))"
+"""What the history says of a plan that cannot send, or has less weight. One at its limit is not away."""
 
 
 @dataclass(slots=True)
@@ -31,10 +32,11 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """What followed. ``failover`` counts from the outage's begin to the first acceptance by another provider of a message
+    """What followed, in seconds; None where it did not happen.
 
-    that went there because of it; ``back`` from its end to the first acceptance by the provider itself. Seconds; None where
-    that did not happen. ``unused``: the provider was not sending before, so nothing had to move.
+    ``failover`` counts from the outage's begin to the first acceptance by another provider of a message that went there
+    because of it; ``back`` from its end to the first acceptance by the provider itself. One that ``stood_by`` carried nothing
+    of its own that had to go elsewhere.
     """
 
     provider: ProviderName
@@ -42,51 +44,61 @@ class Failover:
     seconds: float
     failover: float | None
     back: float | None
-    unused: bool
+    stood_by: bool
 
 
 def planned(accounts: Accounts) -> deque[tuple[ProviderName, Kind]]:
-    """Each provider refuses connections once, and hangs once, in turn. None where there is no other one."""
+    """Each provider refuses connections once, and hangs once, in turn. Nothing where there is no other one."""
     kinds: tuple[Kind, ...] = ("refuses connections", "hangs")
     return deque((name, kind) for kind, name in product(kinds, accounts.names)) if accounts.several else deque()
 
 
-def after(outages: Sequence[Outage], accepted: Iterable[Accepted], why: Mapping[str, str]) -> list[Failover]:
-    """Compare the outages with the books. ``why`` says of requests, by their reference, why they did not go the usual way."""
-    entries = [(entry, datetime.fromisoformat(entry.at).timestamp()) for entry in accepted]
+def after(
+    outages: Sequence[Outage], accepted: Iterable[Accepted], why: Mapping[str, str], carriers: Sequence[ProviderName]
+) -> list[Failover]:
+    """Compare the outages with the books.
+
+    ``why`` says of requests, by their reference, why they did not go the usual way. ``carriers`` are the providers that do not
+    just stand by.
+    """
+    entries = sorted(((datetime.fromisoformat(entry.at).timestamp(), entry) for entry in accepted), key=lambda one: one[0])
     found = []
     for place, outage in enumerate(outages):
         ended = outage.ended if outage.ended is not None else float("inf")
         until = outages[place + 1].began if place + 1 < len(outages) else float("inf")
-        before = outages[place - 1].ended if place else 0.0
-        moved = _first(
-            at - outage.began
-            for entry, at in entries
-            if outage.began <= at <= ended and entry.provider != outage.provider and _was_away(outage.provider, why, entry)
+        moved = _first_moved(outage, [(at, why.get(entry.reference or "", "")) for at, entry in entries if at <= ended])
+        back = next((at - ended for at, entry in entries if ended <= at < until and entry.provider == outage.provider), None)
+        failover = Failover(
+            outage.provider,
+            outage.kind,
+            seconds=round(ended - outage.began, 1),
+            failover=None if moved is None else round(moved, 1),
+            back=None if back is None else round(back, 1),
+            stood_by=outage.provider not in carriers,
         )
-        back = _first(at - ended for entry, at in entries if ended <= at < until and entry.provider == outage.provider)
-        used = any((before or 0.0) <= at < outage.began and entry.provider == outage.provider for entry, at in entries)
-        found.append(Failover(outage.provider, outage.kind, round(ended - outage.began, 1), moved, back, unused=not used))
+        found.append(failover)
     return found
+
+
+def _first_moved(outage: Outage, said: Sequence[tuple[float, str]]) -> float | None:
+    """Less weight counts only if it got less since: weights are given back after a quarter of an hour."""
+    pattern, lost = re.compile(_UNABLE.format(provider=outage.provider)), 0
+    for at, why in said:
+        found = pattern.search(why)
+        if found is not None and at >= outage.began and (found["lost"] is None or int(found["lost"]) > lost):
+            return at - outage.began
+        if found is not None and found["lost"] is not None:
+            lost = max(lost, int(found["lost"]))
+    return None
 
 
 def summarized(found: Sequence[Failover]) -> dict[str, float | None]:
     """Median and longest, of the outages of providers that were sending."""
-    moved = [one.failover for one in found if not one.unused and one.failover is not None]
-    back = [one.back for one in found if not one.unused and one.back is not None]
+    moved = [one.failover for one in found if not one.stood_by and one.failover is not None]
+    back = [one.back for one in found if not one.stood_by and one.back is not None]
     return {
         "failover_median": round(median(moved), 1) if moved else None,
         "failover_longest": max(moved, default=None),
         "back_median": round(median(back), 1) if back else None,
         "back_longest": max(back, default=None),
     }
-
-
-def _first(seconds: Iterable[float]) -> float | None:
-    first = min(seconds, default=None)
-    return None if first is None else round(first, 1)
-
-
-def _was_away(provider: ProviderName, why: Mapping[str, str], entry: Accepted) -> bool:
-    said = why.get(entry.reference or "", "")
-    return f"because {provider} " in said and any(word in said for word in _UNABLE)
