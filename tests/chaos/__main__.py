@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -183,9 +183,14 @@ def _failed_over(verdict: Verdict) -> str:
             + f", and it sent again {_after(one.back)} after its return"
             for one in verdict.failovers
         ),
-        ", ".join(f"{name.replace('_', ', ')} {_after(value)}" for name, value in verdict.failover.items()) + ".",
+        f"Failover took {_summary(verdict.failover, 'failover')}, the way back {_summary(verdict.failover, 'back')}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _summary(figures: Mapping[str, float | None], name: str) -> str:
+    median, longest, never = (figures[f"{name}_{what}"] for what in ("median", "longest", "never"))
+    return f"{_after(median)} (median) to {_after(longest)}" + (f", and {never} times it did not happen" if never else "")
 
 
 def _after(seconds: float | None) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import product
@@ -65,7 +65,7 @@ def after(
     found = []
     for place, outage in enumerate(outages):
         ended = outage.ended if outage.ended is not None else float("inf")
-        until = outages[place + 1].began if place + 1 < len(outages) else float("inf")
+        until = next((one.began for one in outages[place + 1 :] if one.provider == outage.provider), float("inf"))
         moved = _first_moved(outage, [(at, why.get(entry.reference or "", "")) for at, entry in entries if at <= ended])
         back = next((at - ended for at, entry in entries if ended <= at < until and entry.provider == outage.provider), None)
         failover = Failover(
@@ -93,12 +93,19 @@ def _first_moved(outage: Outage, said: Sequence[tuple[float, str]]) -> float | N
 
 
 def summarized(found: Sequence[Failover]) -> dict[str, float | None]:
-    """Median and longest, of the outages of providers that were sending."""
-    moved = [one.failover for one in found if not one.stood_by and one.failover is not None]
-    back = [one.back for one in found if not one.stood_by and one.back is not None]
+    """Median, longest, and how often it did not happen, of the outages of providers that did not just stand by."""
+    carried = [one for one in found if not one.stood_by]
     return {
-        "failover_median": round(median(moved), 1) if moved else None,
-        "failover_longest": max(moved, default=None),
-        "back_median": round(median(back), 1) if back else None,
-        "back_longest": max(back, default=None),
+        f"{name}_{what}": value
+        for name, all_seconds in (
+            ("failover", [one.failover for one in carried]),
+            ("back", [one.back for one in carried]),
+        )
+        for what, value in _figures([seconds for seconds in all_seconds if seconds is not None], of=len(carried))
     }
+
+
+def _figures(seconds: Sequence[float], *, of: int) -> Iterator[tuple[str, float | None]]:
+    yield "median", round(median(seconds), 1) if seconds else None
+    yield "longest", max(seconds, default=None)
+    yield "never", of - len(seconds)
