@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +15,9 @@ import typer
 
 from sandbox.demo.interrupts import Interrupted, interruptible
 from sandbox.demo.parts import PartFailed
+from sandbox.demo.work import Message
 from sandbox.local.errors import StackError
-from tests.chaos.drill import Drill
+from tests.chaos.drill import Course, Drill
 from tests.chaos.fleet import running
 from tests.chaos.judge import Verdict
 from tests.chaos.load import MOST_MESSAGES, plan_load
@@ -69,47 +70,62 @@ def chaos(
     and then takes them and never answers, and the others send meanwhile.
     """
     accounts = _accounts(providers or provider, beside)
-    shares = _weights(weights, accounts)
-    place, names = _make(folder), ",".join(accounts.names)
-    seconds = seconds or (_OUTAGES * away if accounts.several else 120.0)
-    # One alone must be able to carry everything.
-    times = Times(lease=lease, settle=settle, rate=messages / seconds * (_RESERVE if accounts.several else 1))
-    with (place / "story.txt").open("a", buffering=1, encoding="utf-8") as story:
-
-        def say(text: str) -> None:
-            story.write(text + "\n")
-            typer.echo(text, err=as_json)
-
-        say(f"{names}, seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; logs are in {place}")
-        with (
-            _explained(place, folder),
-            interruptible() as interrupts,
-            running(place, times, seed, interrupts, say, accounts=accounts, beside=beside) as fleet,
-        ):
-            drill = Drill(
-                fleet,
-                plan_load(messages, Random(seed), accounts),
-                times,
-                accounts,
-                seconds=seconds,
-                pace=pace,
-                seed=seed,
-                say=say,
-                away=away,
-                clock_steps=clock_steps,
-            )
-            if shares:
-                drill.share(shares)
-            verdict = drill.run()
-            if verdict.broken:
-                say(drill.histories())
-        say(_words(verdict))
+    course = Course(
+        seconds=seconds or (_OUTAGES * away if accounts.several else 120.0),
+        pace=pace,
+        seed=seed,
+        away=away,
+        weights=_weights(weights, accounts),
+        clock_steps=clock_steps,
+    )
+    # One of several alone must be able to carry everything.
+    times = Times(lease=lease, settle=settle, rate=messages / course.seconds * (_RESERVE if accounts.several else 1))
+    place = _make(folder)
+    with _story(place, err=as_json) as say, _explained(place, folder):
+        say(
+            f"{','.join(accounts.names)}, seed {seed}, {messages} messages, lease {lease:g} s, settle {settle:g} s; "
+            f"logs are in {place}"
+        )
+        verdict = _run(plan_load(messages, Random(seed), accounts), accounts, times, course, place, beside, say)
     if as_json:
         sys.stdout.write(json.dumps(verdict.as_dict()) + "\n")
     if verdict.broken:
         typer.echo(f"The story and all logs are in {place}.", err=True)
         raise typer.Exit(1)
     _forget(place, folder)
+
+
+@contextmanager
+def _story(place: Path, *, err: bool) -> Iterator[Callable[[str], None]]:
+    """Say a line, and keep it."""
+    with (place / "story.txt").open("a", buffering=1, encoding="utf-8") as story:
+
+        def say(text: str) -> None:
+            story.write(text + "\n")
+            typer.echo(text, err=err)
+
+        yield say
+
+
+def _run(
+    messages: Sequence[Message],
+    accounts: Accounts,
+    times: Times,
+    course: Course,
+    place: Path,
+    beside: Path | None,
+    say: Callable[[str], None],
+) -> Verdict:
+    with (
+        interruptible() as interrupts,
+        running(place, times, course.seed, interrupts, say, accounts=accounts, beside=beside) as fleet,
+    ):
+        drill = Drill(fleet, messages, times, accounts, course, say)
+        verdict = drill.run()
+        if verdict.broken:
+            say(drill.histories())
+    say(_words(verdict))
+    return verdict
 
 
 def _accounts(providers: str, beside: Path | None) -> Accounts:
@@ -122,11 +138,11 @@ def _accounts(providers: str, beside: Path | None) -> Accounts:
     return accounts
 
 
-def _weights(given: str | None, accounts: Accounts) -> list[int]:
+def _weights(given: str | None, accounts: Accounts) -> tuple[int, ...]:
     try:
-        weights = [] if given is None else [int(one) for one in given.split(",")]
+        weights = () if given is None else tuple(int(one) for one in given.split(","))
     except ValueError:
-        weights = [-1]
+        weights = (-1,)
     if weights and (len(weights) != len(accounts.each) or not all(0 <= weight <= 100 for weight in weights)):
         raise typer.BadParameter(f"{given}: one of 0 to 100 for each provider, such as 50,50", param_hint="--weights")
     return weights

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from sandbox.demo.work import Message
+from sandbox.simulator.behaviour import ProviderName
 from tests.chaos.database import Database
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.fleet import Fleet
@@ -85,6 +86,22 @@ class Progress:
         return self.final + (0 if for_good else self.undecided + self.unreported) == self.rows
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a run goes.
+
+    ``seconds`` is how long sending takes without disturbances, ``pace`` the mean of the seconds between two, ``away`` how long
+    each of several providers is away. Without ``weights`` the first account carries everything.
+    """
+
+    seconds: float
+    pace: float
+    seed: int
+    away: float
+    weights: tuple[int, ...] = ()
+    clock_steps: bool = False
+
+
 class Drill:
     """Inserts, disturbs, waits, judges. ``say`` prints a line and keeps it in the folder's log."""
 
@@ -94,24 +111,14 @@ class Drill:
         messages: Sequence[Message],
         times: Times,
         accounts: Accounts,
-        *,
-        seconds: float,
-        pace: float,
-        seed: int,
+        course: Course,
         say: Callable[[str], None],
-        away: float,
-        clock_steps: bool = False,
     ) -> None:
         self._fleet = fleet
         self._messages = messages
         self._times = times
         self._accounts = accounts
-        self._seconds = seconds
-        self._pace = pace
-        self._seed = seed
-        self._away = away
-        self._clock_steps = clock_steps
-        self._carriers = accounts.names[:1]
+        self._course = course
         self._say = say
         self._db = Database(fleet.stack.admin_url)
         self._seen = Progress()
@@ -119,16 +126,17 @@ class Drill:
 
     def run(self) -> Verdict:
         """Return when everything is final, or when the time is over."""
+        carriers = self._share()
         self._began = monotonic()
         disturbances = Disturbances(
             self._fleet,
             self._db,
             self._times,
             self._accounts,
-            pace=self._pace,
-            random=Random(self._seed),
-            away=self._away,
-            clock_steps=self._clock_steps,
+            pace=self._course.pace,
+            random=Random(self._course.seed),
+            away=self._course.away,
+            clock_steps=self._course.clock_steps,
         )
         recovered = self._drain(disturbances)
         self._say(f"{self._clock()}  every message is sent: waiting for the last reports")
@@ -142,24 +150,27 @@ class Drill:
             self._fleet.simulator,
             self._db,
             self._accounts,
-            seed=self._seed,
+            seed=self._course.seed,
             disturbances=dict(sorted(disturbances.counts.items())),
             recovery=recovered - disturbances.last_ended,
             recovery_limit=self._times.recovery,
             seconds=monotonic() - self._began,
             outages=disturbances.outages,
-            carriers=self._carriers,
+            carriers=carriers,
         )
 
-    def share(self, weights: Sequence[int]) -> None:
-        """Give the plans of the default route these weights."""
+    def _share(self) -> Sequence[ProviderName]:
+        """Give the plans of the default route their weights. Returns the providers that do not just stand by."""
+        weights = self._course.weights
+        if not weights:
+            return self._accounts.names[:1]
         plans = [
             {"provider": account.name, "plan": account.plan, "weight": weight}
             for account, weight in zip(self._accounts.each, weights, strict=True)
         ]
         if not self._db.does(_SET_ROUTE, json.dumps(plans)):
             raise RuntimeError("the weights could not be set")
-        self._carriers = tuple(name for name, weight in zip(self._accounts.names, weights, strict=True) if weight)
+        return [name for name, weight in zip(self._accounts.names, weights, strict=True) if weight]
 
     def histories(self) -> str:
         """The history of some messages that went wrong."""
@@ -167,8 +178,8 @@ class Drill:
 
     def _drain(self, disturbances: Disturbances) -> float:
         """Disturb until few messages are left, then stop disturbing. Returns the time at which every message was sent."""
-        inserter = Inserter(self._messages, self._seconds * (1.0 if self._accounts.several else _INSERTED_BY))
-        limit = self._began + _GIVE_UP * self._seconds + self._times.recovery + _FINAL_SECONDS
+        inserter = Inserter(self._messages, self._course.seconds * (1.0 if self._accounts.several else _INSERTED_BY))
+        limit = self._began + _GIVE_UP * self._course.seconds + self._times.recovery + _FINAL_SECONDS
         more = True
         while monotonic() < limit:
             inserter.advance(self._db, monotonic() - self._began)
