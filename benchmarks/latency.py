@@ -17,14 +17,15 @@ PER_SECOND: Final = 20
 _INTERVAL: Final = 1000.0
 """`DISPATCH_INTERVAL_SECONDS` of 1, in milliseconds."""
 _CAMPAIGN: Final = 100_000
+_VONAGE_RATE: Final = 30
 
 _NOTE = (
     f"{PER_SECOND} inserts a second, one row each, at an even pace, counted from before the insert until the simulator took "
     "the request, without the time it then took to answer; with a time of its own from that time. Urgent rows have priority 0, "
     "the {campaign:,} rows of the campaign 200 and one text, sent as fast as this machine can. Only rows inserted while rows "
-    "of the campaign were waiting count. With two plans, one process serves Sinch and Vonage, where each message is a request; "
-    "in the last case each has a process of its own. The route of urgent rows has one plan, that of the campaign the other, or "
-    "both have both plans at 50 to 50."
+    "of the campaign were waiting count. With two plans, one process serves Sinch and Vonage, or each has one of its own. The "
+    "route of urgent rows has one plan, that of the campaign the other, or both have both at 50 to 50. Vonage takes 30 "
+    "messages a second, each in a request; without limit, as many as the process can make."
 )
 
 
@@ -33,7 +34,7 @@ class Case:
     """``ahead`` is how far in the future rows are due, ``provider`` how long that takes, in seconds. Goals: in milliseconds.
 
     ``urgent`` and ``rest`` are the providers of urgent rows and of the campaign; with both, ``+``. ``split``: a process for
-    each.
+    each. Vonage takes 30 messages a second, as an account does at first, unless the case is ``unlimited``.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     urgent: str | None = None
     rest: str | None = None
     split: bool = False
+    unlimited: bool = False
 
     @property
     def routes(self) -> Iterator[tuple[str, dict[str, int], int | None]]:
@@ -75,6 +77,9 @@ CASES = (
     Case("urgent, polling, while a campaign drains", woken=False, campaign=True, longest=_INTERVAL + 100),
     _two("urgent at Vonage, a campaign through Sinch", "vonage", "sinch"),
     _two("urgent at Sinch, a campaign through Vonage", "sinch", "vonage"),
+    Case(
+        "urgent at Sinch, a campaign through Vonage without limit", campaign=True, urgent="sinch", rest="vonage", unlimited=True
+    ),
     _two("urgent and a campaign, at both", "sinch+vonage", "sinch+vonage"),
     _two("urgent at Vonage, a campaign through Sinch, two processes", "vonage", "sinch", split=True),
     _two("urgent at Sinch, a campaign through Vonage, two processes", "sinch", "vonage", split=True),
@@ -151,6 +156,8 @@ def schedulers(rig: Rig, case: Case) -> Iterator[None]:
     """`outbox run`, once or for each plan, under load and, for cases with notices, listening."""
     wakeup = {"OUTBOX_DB_URL": rig.stack.db_url} if case.woken else {}
     environment = (rig.environment if case.urgent is None else rig.both_environment) | wakeup
+    if case.urgent is not None and not case.unlimited:
+        environment["VONAGE_MESSAGES_PER_SECOND"] = str(_VONAGE_RATE)
     runs = [["--plan", "sinch"], ["--plan", "vonage"]] if case.split else [[]]
     with ExitStack() as processes:
         for options in runs:
