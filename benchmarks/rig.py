@@ -1,5 +1,6 @@
 """The system under measurement: a local Supabase that syncs to disk, and the simulator as a process."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,7 +31,12 @@ _EMPTIED = (
     "outbox_engine.plans",
     "outbox_engine.plan_requests",
     "outbox_engine.plan_pauses",
+    "outbox_engine.route_sends",
+    "outbox_engine.plan_health",
+    "outbox_engine.failed_requests",
+    "outbox_engine.heartbeats",
 )
+_ROUTES = ("public.outbox_routes", "public.outbox_route_plans", "outbox_engine.detours", "outbox_engine.default_route")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,17 @@ class Rig:
             **self.environment,
             "SINCH_SERVICE_PLAN_ID": "",
             "SINCH_API_TOKEN": "",
+            **self._vonage,
+        }
+
+    @property
+    def both_environment(self) -> dict[str, str]:
+        """The same with an account at Sinch, and one at Vonage."""
+        return {**self.environment, **self._vonage, "OUTBOX_PROVIDERS": "sinch,vonage"}
+
+    @property
+    def _vonage(self) -> dict[str, str]:
+        return {
             "VONAGE_APPLICATION_ID": self.application.id,
             "VONAGE_PRIVATE_KEY": self.vonage_key,
             "VONAGE_REPORTS": "0",
@@ -76,10 +93,24 @@ class Rig:
         }
 
     def empty(self) -> None:
-        """Delete all messages, here and at the simulator. Begins with a checkpoint, so that a ratio's halves are alike."""
-        self.db.execute(f"truncate {', '.join(_EMPTIED)} restart identity")
+        """Delete all messages and routes, here and at the simulator.
+
+        Begins with a checkpoint, so that a ratio's halves are alike.
+        """
+        self.db.execute(f"truncate {', '.join((*_EMPTIED, *_ROUTES))} restart identity")
+        # As before the first route: then a claim and an insert look nothing up.
+        self.db.execute("alter sequence outbox_engine.route_ids restart")
         self.simulator.reset()
         self.db.execute("checkpoint")
+
+    def route(self, name: str, weights: Mapping[str, int], *, below: int | None = None) -> None:
+        """A route over these providers, for messages of a priority below that one."""
+        plans = {"sinch": self.plan.id, "vonage": self.application.id}
+        named = [{"provider": name, "plan": plans[name], "weight": weight} for name, weight in weights.items()]
+        self.db.execute(
+            "select public.outbox_set_route(%s, %s::jsonb, p_priority_below => %s::smallint, p_allow_absent => true)",
+            [name, json.dumps(named), below],
+        )
 
     def insert(self, messages: int, *, body: str = "null", template: str = "null", parameters: str = "null") -> None:
         """Due rows, inserted at once. The columns are SQL over ``n``, which counts from 0."""

@@ -3,11 +3,12 @@
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -21,6 +22,7 @@ from sandbox.demo.verdict import Verdict
 from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_work
 from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import LocalStack
+from sandbox.simulator.behaviour import ProviderName
 
 _SECONDS_FOR_WHAT_IS_DUE = 10
 _LEAST_RATE = 5
@@ -39,14 +41,18 @@ def demo(
     port: Annotated[
         int, typer.Option(help="Port of the Supabase API and table browser; 0 picks a free one.", min=0, max=65535)
     ] = 0,
+    providers: Annotated[
+        str, typer.Option(help="Which providers have an account: sinch, or sinch,vonage. The first of two goes away meanwhile.")
+    ] = "sinch",
     seed: Annotated[int, typer.Option(help="Seed of the random numbers: the same seed sends the same messages.")] = 1,
 ) -> None:
-    """Start a local Supabase, a Sinch simulator, the scheduler and the webhook app, and watch messages move.
+    """Start a local Supabase, simulators of the providers, the scheduler and the webhook app, and watch messages move.
 
     Exit code 0 only if the simulator's records show nothing lost or sent twice.
     """
     console = Console(stderr=as_json, highlight=False, emoji=False, markup=False)
-    demonstration = Demonstration(console, messages=messages, seed=seed, live=console.is_terminal and not as_json)
+    names = _names(providers)
+    demonstration = Demonstration(console, names, messages=messages, seed=seed, live=console.is_terminal and not as_json)
     try:
         with interruptible() as interrupts:
             verdict = demonstration.run(interrupts, data_dir, port, stay=not (leave or as_json))
@@ -65,8 +71,9 @@ def demo(
 class Demonstration:
     """One demo, from the first process to the end of the last one."""
 
-    def __init__(self, console: Console, *, messages: int, seed: int, live: bool) -> None:
+    def __init__(self, console: Console, providers: Sequence[ProviderName], *, messages: int, seed: int, live: bool) -> None:
         self._console = console
+        self._providers = providers
         self._messages = messages
         self._seed = seed
         self._live = live
@@ -99,10 +106,11 @@ class Demonstration:
             progress=lambda step: self._say(f"{step} …"),
         )
         # Slow enough to see messages wait, and one-time codes overtake others.
-        rate = max(_LEAST_RATE, self._messages / 2 / _SECONDS_FOR_WHAT_IS_DUE)
+        rate = max(_LEAST_RATE, self._messages / 2 / _SECONDS_FOR_WHAT_IS_DUE) / len(self._providers)
         with running(
             stack,
             folder,
+            self._providers,
             messages_per_second=rate,
             seed=self._seed,
             interrupts=interrupts,
@@ -135,6 +143,14 @@ class Demonstration:
 
     def _say(self, text: str) -> None:
         self._console.print(text, soft_wrap=True)
+
+
+def _names(providers: str) -> Sequence[ProviderName]:
+    known: Mapping[str, ProviderName] = {name: name for name in get_args(ProviderName)}
+    names = [name.strip() for name in providers.split(",")]
+    if not set(names) <= known.keys() or len(set(names)) < len(names):
+        raise typer.BadParameter(f"{providers!r}: one or more of {', '.join(known)}", param_hint="--providers")
+    return [known[name] for name in names]
 
 
 def _folder(data_dir: Path | None) -> Path:

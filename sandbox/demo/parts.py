@@ -5,7 +5,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ from sandbox.demo.interrupts import Interrupts
 from sandbox.local import ports, processes
 from sandbox.local.binaries import REPOSITORY
 from sandbox.local.stack import LocalStack
+from sandbox.simulator.behaviour import ProviderName
 from sandbox.simulator.control import Control
+from sandbox.simulator.vonage.tokens import make_private_key
 
 SENDER = "+12025550100"
 READY_SECONDS = 30.0
@@ -51,10 +53,10 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The running processes, and the folder with their logs."""
+    """The running processes, and the folder with their logs. Each provider has a simulator of its own."""
 
     stack: LocalStack
-    simulator: Control
+    simulators: Mapping[ProviderName, Control]
     children: Sequence[Child]
     folder: Path
 
@@ -73,6 +75,7 @@ class Parts:
 def running(
     stack: LocalStack,
     folder: Path,
+    providers: Sequence[ProviderName],
     *,
     messages_per_second: float,
     seed: int,
@@ -87,26 +90,35 @@ def running(
         open_parts.callback(interrupts.end, lambda: _kill(children))
         stack.start()
 
-        progress("starting the Sinch simulator, the scheduler and the webhook app")
-        sinch_port, webhook_port = ports.free_port(), ports.free_port()
-        environment = _environment(stack, sinch_port, webhook_port, messages_per_second)
-        for name, arguments in (
-            ("simulator", ["simulator", "--port", str(sinch_port), "--seed", str(seed)]),
-            ("webhook", ["webhook", "--port", str(webhook_port)]),
-            ("scheduler", ["run"]),
-        ):
-            children.append(_start(name, arguments, folder, environment))
-        simulator, webhook, _ = children
-        _wait_for(f"{environment['SINCH_BASE_URL']}/_sim/health", simulator)
-        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", webhook)
+        progress(f"starting {_simulators(providers)}, the scheduler and the webhook app")
+        origins = {name: f"http://{ports.HOST}:{ports.free_port()}" for name in providers}
+        webhook_port = ports.free_port()
+        environment = _environment(stack, origins, f"http://{ports.HOST}:{webhook_port}", messages_per_second)
+        for name, url in origins.items():
+            arguments = ["simulator", "--port", url.rpartition(":")[2], "--seed", str(seed)]
+            own = "simulator" if len(providers) == 1 else f"{name}-simulator"
+            children.append(_start(own, arguments, folder, environment))
+        simulators = tuple(children)
+        children.append(_start("webhook", ["webhook", "--port", str(webhook_port)], folder, environment))
+        children.append(_start("scheduler", ["run"], folder, environment))
+        for url, simulator in zip(origins.values(), simulators, strict=True):
+            _wait_for(f"{url}/_sim/health", simulator)
+        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", children[-2])
 
-        control = open_parts.enter_context(Control(environment["SINCH_BASE_URL"]))
-        yield Parts(stack, control, tuple(children), folder)
+        controls = {name: open_parts.enter_context(Control(url)) for name, url in origins.items()}
+        yield Parts(stack, controls, tuple(children), folder)
 
 
-def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages_per_second: float) -> dict[str, str]:
-    """The settings of all three processes. The user's own settings and ``.env`` do not apply."""
-    return {
+def _simulators(providers: Sequence[ProviderName]) -> str:
+    return f"the {' simulator, the '.join(name.capitalize() for name in providers)} simulator"
+
+
+def _environment(
+    stack: LocalStack, origins: Mapping[ProviderName, str], webhooks: str, messages_per_second: float
+) -> dict[str, str]:
+    """The settings of all processes. The user's own settings and ``.env`` do not apply."""
+    accounts = {"sinch": _sinch, "vonage": _vonage}
+    environment = {
         **os.environ,
         **dict.fromkeys(settings.names() - {"LOG_LEVEL"}, ""),
         # If another checkout is installed, this one is still the one to run.
@@ -114,17 +126,41 @@ def _environment(stack: LocalStack, sinch_port: int, webhook_port: int, messages
         "NO_PROXY": ports.HOST,
         "no_proxy": ports.HOST,
         **stack.env,
-        "SINCH_SERVICE_PLAN_ID": "demo-plan",
-        "SINCH_API_TOKEN": secrets.token_urlsafe(24),
-        "SINCH_BASE_URL": f"http://{ports.HOST}:{sinch_port}",
-        "SINCH_FROM_NUMBER": SENDER,
-        "SINCH_CALLBACK_URL": f"http://{ports.HOST}:{webhook_port}/webhooks/sinch/delivery",
-        "SINCH_WEBHOOK_SECRETS": secrets.token_urlsafe(24),
-        "SINCH_MESSAGES_PER_SECOND": str(messages_per_second),
+        "OUTBOX_PROVIDERS": ",".join(origins),
         # Shorter than in production, so that lookups and missing reports take seconds instead of minutes.
         "SETTLE_SECONDS": "3",
         "RECONCILE_AFTER_SECONDS": "5",
         "RECONCILE_INTERVAL_SECONDS": "2",
+    }
+    for name, url in origins.items():
+        environment.update(accounts[name](url, webhooks, messages_per_second))
+    return environment
+
+
+def _sinch(url: str, webhooks: str, messages_per_second: float) -> dict[str, str]:
+    return {
+        "SINCH_SERVICE_PLAN_ID": "demo-plan",
+        "SINCH_API_TOKEN": secrets.token_urlsafe(24),
+        "SINCH_BASE_URL": url,
+        "SINCH_FROM_NUMBER": SENDER,
+        "SINCH_CALLBACK_URL": f"{webhooks}/webhooks/sinch/delivery",
+        "SINCH_WEBHOOK_SECRETS": secrets.token_urlsafe(24),
+        "SINCH_MESSAGES_PER_SECOND": str(messages_per_second),
+    }
+
+
+def _vonage(url: str, webhooks: str, messages_per_second: float) -> dict[str, str]:
+    return {
+        "VONAGE_APPLICATION_ID": "00000000-0000-4000-8000-000000000001",
+        "VONAGE_PRIVATE_KEY": make_private_key(),
+        "VONAGE_API_KEY": "demo1234",
+        "VONAGE_API_SECRET": secrets.token_urlsafe(24),
+        "VONAGE_BASE_URL": url,
+        "VONAGE_FROM_NUMBER": SENDER,
+        "VONAGE_CALLBACK_URL": f"{webhooks}/webhooks/vonage/status",
+        "VONAGE_SIGNATURE_SECRETS": secrets.token_urlsafe(32),
+        "VONAGE_MESSAGES_PER_SECOND": str(messages_per_second),
+        "VONAGE_REPORTS": "1",
     }
 
 
@@ -149,9 +185,10 @@ def _wait_for(url: str, child: Child) -> None:
 
 
 def _stop(children: Sequence[Child]) -> None:
-    """Stop all at the same time; the simulator last, because the others may still call it."""
-    for child in children[1:]:
-        child.process.terminate()
+    """Stop all at the same time; simulators last, because the others may still call them."""
+    for child in children:
+        if not child.name.endswith("simulator"):
+            child.process.terminate()
     for child in reversed(children):
         child.stop()
 

@@ -20,7 +20,7 @@ from sandbox.demo.appointments import Appointments
 from sandbox.demo.parts import PartFailed, Parts
 from sandbox.demo.scenario import Scenario
 from sandbox.demo.snapshot import Entry, Snapshot, reminders, stuck, take_snapshot
-from sandbox.demo.verdict import Verdict, compare
+from sandbox.demo.verdict import Verdict, compare, together
 from sandbox.demo.view import Picture, line, screen
 from sandbox.demo.work import Work
 
@@ -45,14 +45,15 @@ class Show:
         self._began = monotonic()
         self._next_line = 0.0
         self._said = ""
-        self._asked = 0
+        self._asked = dict.fromkeys(parts.simulators, 0)
+        self._acknowledged = dict.fromkeys(parts.simulators, 0)
 
     def __enter__(self) -> Self:
         stack = self._parts.stack
         self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
-        self._scenario = Scenario(client, self._parts.simulator, self._work, self._appointments, self._db)
+        self._scenario = Scenario(client, self._parts.simulators, self._work, self._appointments, self._db)
         links = {"table browser": f"{stack.url}/  (no key needed; this machine only)", "logs": str(self._parts.folder)}
         self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
         return self
@@ -93,18 +94,26 @@ class Show:
 
     def _refresh(self) -> None:
         self._parts.check()
-        simulator, picture = self._parts.simulator, self._picture
-        # The simulator's record of requests is read once.
-        for asked in simulator.asked(after=self._asked):
-            self._asked += 1
-            picture.requests += asked.kind == "send"
+        simulators, picture = self._parts.simulators, self._picture
+        for name, simulator in simulators.items():
+            if name == self._scenario.away:
+                continue
+            # The simulator's record of requests is read once.
+            for asked in simulator.asked(after=self._asked[name]):
+                self._asked[name] += 1
+                picture.requests += asked.kind == "send"
+            self._acknowledged[name] = simulator.callbacks().acknowledged
         picture.caption = self._scenario.caption
         picture.elapsed = monotonic() - self._began
-        picture.see(take_snapshot(self._db), callbacks=simulator.callbacks().acknowledged)
+        picture.see(take_snapshot(self._db, several=len(simulators) > 1), callbacks=sum(self._acknowledged.values()))
 
     def _judge(self) -> Verdict:
-        simulator, now = self._parts.simulator, self._picture.now
-        count = compare(self._messages, simulator.tallies())
+        simulators, now = self._parts.simulators, self._picture.now
+        count = compare(self._messages, together(tally for books in simulators.values() for tally in books.tallies()))
+        totals = {name: books.summary() for name, books in simulators.items()}
+        providers = {
+            str(name): {"messages": total.messages, "requests": total.requests.get("send", 0)} for name, total in totals.items()
+        }
         return Verdict(
             messages=len(self._work.messages),
             reminder_messages=now.total - len(self._work.messages),
@@ -114,9 +123,10 @@ class Show:
             sent_twice=count.sent_twice,
             sent_wrongly=count.sent_wrongly,
             stuck=now.total - now.final,
-            requests=simulator.summary().requests.get("send", 0),
+            requests=sum(figures["requests"] for figures in providers.values()),
             seconds=round(self._picture.elapsed, 1),
             version=version("supabase-outbox"),
+            providers=providers,
         )
 
     @contextmanager

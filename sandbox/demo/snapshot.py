@@ -16,6 +16,24 @@ FINAL = ("delivered", *UNDELIVERED)
 Connection = psycopg.Connection[tuple[object, ...]]
 _WINDOW_SECONDS = 3.0
 _NEWEST = 40
+_PLANS = """
+select p.provider,
+  (
+    select count(*)
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    where e.event = 'accepted' and d.provider = p.provider and d.plan = p.plan
+  ),
+  coalesce((
+    select x.reason
+    from outbox_engine.plan_pauses x
+    where x.provider = p.provider and x.plan = p.plan
+    order by x.until desc
+    limit 1
+  ), '')
+from outbox_engine.plans p
+order by p.position
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +48,23 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanNow:
+    """A plan: how many messages it carried, and why it sends none at present."""
+
+    provider: str
+    messages: int
+    paused: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``sent`` counts rows that the provider accepted. ``at`` is monotonic, in seconds."""
+    """``sent`` counts rows that a provider accepted. ``at`` is monotonic, in seconds."""
 
     statuses: dict[str, int]
     sent: int
     events: tuple[Entry, ...] = ()
     undelivered: tuple[Entry, ...] = ()
+    plans: tuple[PlanNow, ...] = ()
     at: float = field(default_factory=monotonic)
 
     @property
@@ -48,8 +76,8 @@ class Snapshot:
         return sum(self.statuses.get(status, 0) for status in FINAL)
 
 
-def take_snapshot(db: Connection) -> Snapshot:
-    """Read the counts and the latest entries."""
+def take_snapshot(db: Connection, *, several: bool = False) -> Snapshot:
+    """Read the counts and the latest entries, and where there are ``several`` plans, what each does."""
     counts = db.execute("select status, count(*), count(sent_at) from public.outbox group by status").fetchall()
     return Snapshot(
         statuses={str(status): int(str(count)) for status, count, _ in counts},
@@ -66,7 +94,13 @@ def take_snapshot(db: Connection) -> Snapshot:
             "select finalized_at, recipient, status, '', coalesce(error, '') from public.outbox"
             " where finalized_at is not null and status <> 'delivered' order by finalized_at desc limit %s",
         ),
+        plans=_plans(db) if several else (),
     )
+
+
+def _plans(db: Connection) -> tuple[PlanNow, ...]:
+    found = db.execute(_PLANS).fetchall()
+    return tuple(PlanNow(str(provider), int(str(count)), str(paused)) for provider, count, paused in found)
 
 
 def reminders(db: Connection) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The verdict: messages lost, sent twice, or sent although they must not be, by the provider's records alone."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from sandbox.demo.work import Message
 from sandbox.simulator.books import Tally
@@ -14,7 +14,8 @@ class Verdict:
     ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
     ``stuck`` rows had no final status when the demo gave up; ``statuses`` are ours, and so are the ``reminders``: what
     became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without the
-    ``reminder_messages``; both are in ``statuses``. ``requests`` are those that send.
+    ``reminder_messages``; both are in ``statuses``. ``requests`` are those that send. ``providers`` says of each how many
+    messages it accepted, with how many such requests.
     """
 
     messages: int
@@ -28,6 +29,7 @@ class Verdict:
     requests: int
     seconds: float
     version: str
+    providers: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def good(self) -> bool:
@@ -44,6 +46,26 @@ class Count:
     lost: int
     sent_twice: int
     sent_wrongly: int
+
+
+def together(books: Iterable[Tally]) -> list[Tally]:
+    """The books of several simulators as one: what two of them accepted, one tally counts."""
+    found: dict[tuple[str, str], Tally] = {}
+    for tally in books:
+        place = tally.recipient.removeprefix("+"), tally.body
+        one = found.get(place)
+        found[place] = tally if one is None else _added(one, tally)
+    return list(found.values())
+
+
+def _added(one: Tally, other: Tally) -> Tally:
+    return Tally(
+        recipient=one.recipient,
+        body=one.body,
+        accepted=one.accepted + other.accepted,
+        excused=one.excused + other.excused,
+        batch_ids=[*one.batch_ids, *other.batch_ids],
+    )
 
 
 def compare(messages: Iterable[Message], books: Iterable[Tally]) -> Count:

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sandbox.demo.snapshot import FINAL, OPEN, UNDELIVERED, Entry, Rate, Snapshot
+from sandbox.demo.snapshot import FINAL, OPEN, UNDELIVERED, Entry, PlanNow, Rate, Snapshot
 
 _COLOURS = {"delivered": "green", "suppressed": "yellow", "cancelled": "yellow"}
 _FIXED_LINES = 11
@@ -42,7 +42,8 @@ class Picture:
 
 def screen(picture: Picture, *, height: int) -> RenderableType:
     """One screen of at most ``height`` lines, from 14 on. Its layout does not change while the numbers do."""
-    left = height - _FIXED_LINES
+    plans = _plans(picture.now.plans)
+    left = height - _FIXED_LINES - len(plans)
     links = picture.links if left >= _ROOM_FOR_LINKS else {}
     lists = max(2, left - len(links))
     below = min(lists // 2, _MOST_UNDELIVERED) if left >= _ROOM_FOR_LINKS else 0
@@ -53,6 +54,7 @@ def screen(picture: Picture, *, height: int) -> RenderableType:
             _one_line(picture.caption, style="magenta"),
             Text(),
             _counts(picture),
+            *plans,
             Text(),
             *_list("last events", picture.now.events, lists - below, sources=True),
             *(_list("not delivered, and why", picture.now.undelivered, below, sources=False) if below else []),
@@ -69,6 +71,7 @@ def line(picture: Picture) -> str:
     counts = ", ".join(f"{now.statuses[status]} {status}" for status in (*OPEN, *FINAL) if now.statuses.get(status))
     return (
         f"{_clock(picture.elapsed)}  {picture.messages.now:.0f} messages/s, {picture.callbacks.now:.0f} callbacks/s: {counts}"
+        + "".join(f"; {plan.messages} through {plan.provider}" for plan in now.plans)
     )
 
 
@@ -110,6 +113,14 @@ def _column(cells: Sequence[tuple[str, int]], width: int) -> RenderableType:
     for _ in range(_COLUMN_LINES - len(cells)):
         column.add_row("", "")
     return column
+
+
+def _plans(plans: Sequence[PlanNow]) -> list[RenderableType]:
+    """A line for each of several plans."""
+    return [
+        _one_line(f"{f'through {plan.provider}':<15}{plan.messages:>6}   {plan.paused and f'paused: {plan.paused}'}", style="")
+        for plan in plans
+    ]
 
 
 def _rates(picture: Picture) -> RenderableType:

@@ -27,12 +27,25 @@ def result(verdict: Verdict) -> str:
         if count
     ]
     reminded = ", ".join(f"{count} {outcome}" for outcome, count in verdict.reminders.items())
+    whose = "both providers'" if len(verdict.providers) > 1 else "the provider's"
     also = f" and {verdict.reminder_messages} reminders of appointments" if verdict.reminder_messages else ""
     return (
         f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
         + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")
-        + f"By the provider's records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
+        + _shares(verdict)
+        + f"By {whose} records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
+
+
+def _shares(verdict: Verdict) -> str:
+    """What each of several providers accepted."""
+    if len(verdict.providers) < 2:
+        return ""
+    shares = (
+        f"{name.capitalize()} accepted {figures['messages']} texts with {figures['requests']} requests"
+        for name, figures in verdict.providers.items()
+    )
+    return f"{', and '.join(shares)}.\n"
 
 
 def still_open(rows: Sequence[Entry], count: int) -> str:

@@ -60,9 +60,9 @@ class Accepted(Struct, kw_only=True, omit_defaults=True):
 class Tally(Struct, kw_only=True):
     """How many times one text was accepted for one number, by both providers together.
 
-    ``excused`` of them ended before the carrier in a way that allows another try (at Sinch a temporary failure or cancelled, at
-    Vonage a rejection before the network), so the phone never saw them. A text was sent twice where ``accepted - excused``
-    exceeds 1.
+    ``excused`` of them ended before the carrier in a way that allows another try, or another plan (at Sinch aborted or
+    cancelled, at Vonage a rejection before the network), so the phone never saw them. A text was sent twice where
+    ``accepted - excused`` exceeds 1.
     """
 
     recipient: str

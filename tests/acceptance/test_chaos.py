@@ -31,16 +31,24 @@ def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, s
     judge(tmp_path, messages, "--seconds", seconds, "--pace", pace, "--seed", seed)
 
 
-@pytest.mark.parametrize(
-    ("messages", "seconds", "pace", "seed"),
-    [at_night(300, 5, 1.2, 1), *(at_night(3000, 25, 0.8, seed) for seed in (2, 3))],
-)
+@pytest.mark.parametrize(("messages", "seconds", "pace", "seed"), [at_night(300, 5, 1.2, 1), at_night(3000, 25, 0.8, 2)])
 def test_only_unknown_outcomes_stay_unknown_at_vonage(
     tmp_path: Path, messages: int, seconds: int, pace: float, seed: int
 ) -> None:
     verdict = judge(tmp_path, messages, "--provider", "vonage", "--seconds", seconds, "--pace", pace, "--seed", seed)
 
     assert (verdict["unsaid"], verdict["resent"]) == (0, 0)
+
+
+@pytest.mark.parametrize("weights", [at_night("50,50")])
+def test_two_providers_lose_and_double_nothing(tmp_path: Path, weights: str) -> None:
+    options = ("--providers", "sinch,vonage", "--weights", weights, "--away", 10, "--pace", 0.8, "--seed", 3)
+
+    verdict = judge(tmp_path, 3000, *options)
+
+    assert verdict["unsaid"] == 0
+    assert verdict["failover"]["failover_longest"] is not None
+    assert verdict["moved"] > 0
 
 
 @pytest.mark.parametrize("seed", [at_night(1), at_night(2)])

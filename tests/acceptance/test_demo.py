@@ -5,18 +5,20 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from sandbox.demo.interrupts import Interrupted, interruptible
-from sandbox.demo.verdict import Count, compare
+from sandbox.demo.verdict import Count, compare, together
 from sandbox.demo.work import Message, plan_work
 from sandbox.simulator.books import Tally
 
 
-def test_demo_ends_without_losses_or_duplicate_sends() -> None:
+def show(*options: str) -> tuple[dict[str, Any], str]:
+    """Run the demo to its end. Returns its summary and what it said."""
     ran = subprocess.run(
-        [sys.executable, "-m", "scheduler", "demo", "--messages", "60", "--exit", "--json"],
+        [sys.executable, "-m", "scheduler", "demo", "--exit", "--json", *options],
         capture_output=True,
         text=True,
         timeout=150,
@@ -24,9 +26,15 @@ def test_demo_ends_without_losses_or_duplicate_sends() -> None:
     )
 
     assert ran.returncode == 0, ran.stderr
-    summary = json.loads(ran.stdout)
-    assert summary["messages"] == 60
+    summary: dict[str, Any] = json.loads(ran.stdout)
     assert (summary["lost"], summary["sent_twice"], summary["sent_wrongly"], summary["stuck"]) == (0, 0, 0, 0)
+    return summary, ran.stderr
+
+
+def test_demo_ends_without_losses_or_duplicate_sends() -> None:
+    summary, _ = show("--messages", "60")
+
+    assert summary["messages"] == 60
     ours = {status: count - summary["reminders"].get(status, 0) for status, count in summary["statuses"].items()}
     assert sum(ours.values()) == 60
     assert sum(summary["statuses"].values()) == 60 + summary["reminder_messages"]
@@ -35,6 +43,27 @@ def test_demo_ends_without_losses_or_duplicate_sends() -> None:
     # Of six appointments an hour from now one was moved, one cancelled, and one patient opted out.
     # An hour is ahead of each, a day is past, also for the one that was moved. Another is a day from now.
     assert summary["reminders"] == {"cancelled": 2, "delivered": 5, "suppressed": 1, "too late": 7}
+
+
+def test_demo_sends_through_vonage_while_sinch_is_away() -> None:
+    summary, said = show("--messages", "24", "--providers", "sinch,vonage")
+
+    assert "demo: Sinch dies" in said
+    assert "demo: Sinch is back" in said
+    carried = summary["providers"]
+    assert carried["sinch"]["messages"] > 0
+    assert carried["vonage"]["messages"] > 0
+    assert sum(figures["requests"] for figures in carried.values()) == summary["requests"]
+
+
+def test_verdict_sums_the_books_of_both_providers() -> None:
+    wanted = Message("+12025550101", "once")
+    at_sinch = Tally(recipient="12025550101", body="once", accepted=1, excused=0, batch_ids=["A"])
+    at_vonage = Tally(recipient="12025550101", body="once", accepted=1, excused=0, batch_ids=["B"])
+    stopped = Tally(recipient="12025550101", body="once", accepted=1, excused=1, batch_ids=["C"])
+
+    assert compare([wanted], together([at_sinch, at_vonage])) == Count(lost=0, sent_twice=1, sent_wrongly=0)
+    assert compare([wanted], together([stopped, at_vonage])) == Count(lost=0, sent_twice=0, sent_wrongly=0)
 
 
 @pytest.mark.parametrize("messages", [1, 19, 20, 500, 5000])

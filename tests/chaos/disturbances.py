@@ -5,12 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
+from sandbox.simulator.behaviour import ProviderName
 from tests.chaos.database import Database
 from tests.chaos.fleet import SCHEDULERS, WEBHOOKS, Fleet
-from tests.chaos.providers import NEVER_RECORDED, RECORDS_LAG, Account, Times
+from tests.chaos.outages import PAUSE, Kind, Outage, planned
+from tests.chaos.providers import NEVER_RECORDED, RECORDS_LAG, Accounts, Times
 
 _TERMINATE: Final = (
     "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
@@ -47,7 +49,8 @@ class Disturbances:
     ``pace`` is the mean of the seconds between two. No process is suspended or half-open for longer than a lease and lookups
     take: docs/promise.md explains how a request could then arrive too late.
 
-    With ``clock_steps`` every other disturbance sets the database's clock an hour forward or back.
+    With ``clock_steps`` every other disturbance sets the database's clock an hour forward or back. With several accounts each
+    provider is also ``away`` for that many seconds, and the others are meant to send.
     """
 
     def __init__(
@@ -55,10 +58,11 @@ class Disturbances:
         fleet: Fleet,
         db: Database,
         times: Times,
-        account: Account,
+        accounts: Accounts,
         *,
         pace: float,
         random: Random,
+        away: float,
         clock_steps: bool = False,
     ) -> None:
         self._fleet = fleet
@@ -66,7 +70,7 @@ class Disturbances:
         self._times = times
         self._pace = pace
         self._random = random
-        deck = (*_DECK, *account.disturbances)
+        deck = (*_DECK, *accounts.disturbances)
         self._cards = (*deck, *(_CLOCK,) * len(deck)) if clock_steps else deck
         self._deck: list[str] = []
         self._hours = 0
@@ -74,6 +78,12 @@ class Disturbances:
         self._later: list[Later] = []
         self._absent: dict[str, float] = {}
         self._suspended: set[str] = set()
+        self._accounts = accounts
+        self._away = away
+        self._planned = planned(accounts)
+        self._away_at = monotonic() + max(PAUSE * away, times.lease)
+        self._disturbed: set[ProviderName] = set()
+        self.outages: list[Outage] = []
         self.counts: Counter[str] = Counter()
         self.last_ended = monotonic()
 
@@ -85,6 +95,8 @@ class Disturbances:
             say(f"another {name} started")
         for later in [later for later in self._later if later.at <= monotonic()]:
             self._end(later, say)
+        if more and self._planned and monotonic() >= self._away_at and self._planned[0][0] not in self._disturbed:
+            self._send_away_for_long(*self._planned.popleft(), say)
         if more and monotonic() >= self._next_at:
             self._next_at = monotonic() + self._pace * self._random.uniform(0.3, 1.7)
             self._disturb(say)
@@ -189,39 +201,82 @@ class Disturbances:
         return [name for name in names if name not in self._absent and name not in self._suspended]
 
     def _cut(self, kind: str) -> str:
-        link = (
-            f"{self._random.choice(SCHEDULERS)} to Supabase"
-            if "scheduler" in kind
-            else "provider"
-            if "provider" in kind
-            else "callbacks"
-        )
+        if "provider" in kind:
+            link: str | None = self._provider()
+        else:
+            link = f"{self._random.choice(SCHEDULERS)} to Supabase" if "scheduler" in kind else "callbacks"
+        if link is None:
+            return "none is there"
         self._fleet.network.cut(link)
         return link
 
     def _half_open(self, kind: str) -> str:
         network, times = self._fleet.network, self._times
-        if kind == "some flows to the provider half-open":
-            link, most = "provider", 1.2 * times.lease
-            network.forget_some(link, self._random)
-        else:
-            link, most = {
-                "scheduler to Supabase half-open": (f"{self._random.choice(SCHEDULERS)} to Supabase", 1.2 * times.lease),
-                "webhook to Supabase half-open": (f"{self._random.choice(WEBHOOKS)} to Supabase", times.lease),
-                "provider half-open": ("provider", 2 * times.deadline),
-                "callbacks half-open": ("callbacks", times.deadline),
-            }[kind]
-            network.freeze(link)
+        if "provider" in kind:
+            return self._provider_half_open(kind)
+        link, most = {
+            "scheduler to Supabase half-open": (f"{self._random.choice(SCHEDULERS)} to Supabase", 1.2 * times.lease),
+            "webhook to Supabase half-open": (f"{self._random.choice(WEBHOOKS)} to Supabase", times.lease),
+            "callbacks half-open": ("callbacks", times.deadline),
+        }[kind]
+        network.freeze(link)
         seconds = most * self._random.uniform(0.2, 1.0)
         self._after(seconds, f"{link} carries again", lambda: network.thaw(link))
         return f"{link} for {seconds:.1f} s"
 
+    def _provider_half_open(self, kind: str) -> str:
+        name, network = self._provider(), self._fleet.network
+        if name is None:
+            return "none is there"
+        if kind == "provider half-open":
+            most = 2 * self._times.deadline
+            network.freeze(name)
+        else:
+            most = 1.2 * self._times.lease
+            network.forget_some(name, self._random)
+        seconds = most * self._random.uniform(0.2, 1.0)
+        self._disturb_provider(name, seconds, f"{name} carries again", lambda: network.thaw(name))
+        return f"{name} for {seconds:.1f} s"
+
     def _send_away(self) -> str:
-        """The provider takes no connection."""
-        seconds, network = self._times.deadline * self._random.uniform(0.5, 2.0), self._fleet.network
-        network.refuse("provider")
-        self._after(seconds, "the provider takes connections again", lambda: network.accept_again("provider"))
-        return f"for {seconds:.1f} s"
+        """A provider takes no connection."""
+        name, network = self._provider(), self._fleet.network
+        if name is None:
+            return "none is there"
+        seconds = self._times.deadline * self._random.uniform(0.5, 2.0)
+        network.refuse(name)
+        self._disturb_provider(name, seconds, f"{name} takes connections again", lambda: network.accept_again(name))
+        return f"{name} for {seconds:.1f} s"
+
+    def _send_away_for_long(self, name: ProviderName, kind: Kind, say: Callable[[str], None]) -> None:
+        network, outage = self._fleet.network, Outage(name, kind, began=time())
+        refuses = kind == "refuses connections"
+        (network.refuse if refuses else network.freeze)(name)
+
+        def comes_back() -> None:
+            (network.accept_again if refuses else network.thaw)(name)
+            outage.ended = time()
+            self._away_at = monotonic() + PAUSE * self._away
+
+        self.outages.append(outage)
+        self._away_at = float("inf")
+        self.counts[f"{name} {kind} for long"] += 1
+        self._disturb_provider(name, self._away, f"{name} is back", comes_back)
+        say(f"{name} {kind} for {self._away:g} s")
+        self.last_ended = monotonic()
+
+    def _provider(self) -> ProviderName | None:
+        """One that is not away or half-open already."""
+        present = [name for name in self._accounts.names if name not in self._disturbed]
+        return self._random.choice(present) if present else None
+
+    def _disturb_provider(self, name: ProviderName, seconds: float, what: str, undo: Callable[[], object]) -> None:
+        def end() -> None:
+            self._disturbed.discard(name)
+            undo()
+
+        self._disturbed.add(name)
+        self._after(seconds, what, end)
 
     def _hide_records(self) -> str:
         """No record ever shows what Vonage accepts meanwhile."""

@@ -1,5 +1,6 @@
 """One run from the first insert to the verdict."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,17 +9,20 @@ from time import monotonic, sleep
 from typing import Final
 
 from sandbox.demo.work import Message
+from sandbox.simulator.behaviour import ProviderName
 from tests.chaos.database import Database
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.fleet import Fleet
 from tests.chaos.judge import Verdict, histories, judge
 from tests.chaos.load import Inserter
-from tests.chaos.providers import Account, Times
+from tests.chaos.providers import Accounts, Times
 
 _CHECK_SECONDS: Final = 0.1
 _LINE_SECONDS: Final = 2.0
 _LEFT_ALONE: Final = 0.05
 """Share of the messages that may still be unsent when the last disturbance comes, so that something is left to recover."""
+_INSERTED_BY: Final = 0.6
+"""Share of the time of sending in which rows come in. With several accounts they come all along."""
 _GIVE_UP: Final = 6.0
 _FINAL_SECONDS: Final = 300.0
 
@@ -39,6 +43,7 @@ _HASTEN: Final = (
     " where reconcile_at > outbox_engine.now() + interval '3 seconds'"
 )
 _RETRY_NOW: Final = "update public.outbox set due_at = outbox_engine.now() where queue = 'w'"
+_SET_ROUTE: Final = "select public.outbox_set_route('default', %s::jsonb, p_allow_absent => true)"
 _LATER: Final = (
     ("11 minutes", "first", "5 minutes"),
     ("50 minutes", "second", "10 minutes"),
@@ -81,6 +86,22 @@ class Progress:
         return self.final + (0 if for_good else self.undecided + self.unreported) == self.rows
 
 
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a run goes.
+
+    ``seconds`` is how long sending takes without disturbances, ``pace`` the mean of the seconds between two, ``away`` how long
+    each of several providers is away. Without ``weights`` the first account carries everything.
+    """
+
+    seconds: float
+    pace: float
+    seed: int
+    away: float
+    weights: tuple[int, ...] = ()
+    clock_steps: bool = False
+
+
 class Drill:
     """Inserts, disturbs, waits, judges. ``say`` prints a line and keeps it in the folder's log."""
 
@@ -89,22 +110,15 @@ class Drill:
         fleet: Fleet,
         messages: Sequence[Message],
         times: Times,
-        account: Account,
-        *,
-        seconds: float,
-        pace: float,
-        seed: int,
+        accounts: Accounts,
+        course: Course,
         say: Callable[[str], None],
-        clock_steps: bool = False,
     ) -> None:
         self._fleet = fleet
         self._messages = messages
         self._times = times
-        self._account = account
-        self._seconds = seconds
-        self._pace = pace
-        self._seed = seed
-        self._clock_steps = clock_steps
+        self._accounts = accounts
+        self._course = course
         self._say = say
         self._db = Database(fleet.stack.admin_url)
         self._seen = Progress()
@@ -112,20 +126,22 @@ class Drill:
 
     def run(self) -> Verdict:
         """Return when everything is final, or when the time is over."""
+        carriers = self._share()
         self._began = monotonic()
         disturbances = Disturbances(
             self._fleet,
             self._db,
             self._times,
-            self._account,
-            pace=self._pace,
-            random=Random(self._seed),
-            clock_steps=self._clock_steps,
+            self._accounts,
+            pace=self._course.pace,
+            random=Random(self._course.seed),
+            away=self._course.away,
+            clock_steps=self._course.clock_steps,
         )
         recovered = self._drain(disturbances)
         self._say(f"{self._clock()}  every message is sent: waiting for the last reports")
-        self._wait_for_finals(for_good=not self._account.without_list)
-        if self._account.without_list:
+        self._wait_for_finals(for_good=not self._accounts.without_list)
+        if self._accounts.without_list:
             self._wait_three_days()
         # Callbacks that are still on their way change no status, but every acknowledged one must be stored.
         self._fleet.simulator.settle(seconds=30, retries=True)
@@ -133,22 +149,37 @@ class Drill:
             self._messages,
             self._fleet.simulator,
             self._db,
-            self._account,
-            seed=self._seed,
+            self._accounts,
+            seed=self._course.seed,
             disturbances=dict(sorted(disturbances.counts.items())),
             recovery=recovered - disturbances.last_ended,
             recovery_limit=self._times.recovery,
             seconds=monotonic() - self._began,
+            outages=disturbances.outages,
+            carriers=carriers,
         )
+
+    def _share(self) -> Sequence[ProviderName]:
+        """Give the plans of the default route their weights. Returns the providers that do not just stand by."""
+        weights = self._course.weights
+        if not weights:
+            return self._accounts.names[:1]
+        plans = [
+            {"provider": account.name, "plan": account.plan, "weight": weight}
+            for account, weight in zip(self._accounts.each, weights, strict=True)
+        ]
+        if not self._db.does(_SET_ROUTE, json.dumps(plans)):
+            raise RuntimeError("the weights could not be set")
+        return [name for name, weight in zip(self._accounts.names, weights, strict=True) if weight]
 
     def histories(self) -> str:
         """The history of some messages that went wrong."""
-        return histories(self._messages, self._fleet.simulator, self._db, self._account)
+        return histories(self._messages, self._fleet.simulator, self._db, self._accounts)
 
     def _drain(self, disturbances: Disturbances) -> float:
         """Disturb until few messages are left, then stop disturbing. Returns the time at which every message was sent."""
-        inserter = Inserter(self._messages, self._seconds)
-        limit = self._began + _GIVE_UP * self._seconds + self._times.recovery + _FINAL_SECONDS
+        inserter = Inserter(self._messages, self._course.seconds * (1.0 if self._accounts.several else _INSERTED_BY))
+        limit = self._began + _GIVE_UP * self._course.seconds + self._times.recovery + _FINAL_SECONDS
         more = True
         while monotonic() < limit:
             inserter.advance(self._db, monotonic() - self._began)
@@ -170,7 +201,7 @@ class Drill:
         hasten_at = monotonic()
         while monotonic() < limit and not (self._read_counts() and self._seen.over(for_good=for_good)):
             if monotonic() >= hasten_at:
-                hasten_at = monotonic() + self._account.hasten_seconds
+                hasten_at = monotonic() + self._accounts.hasten_seconds
                 self._db.does(_HASTEN)
                 self._db.does(_RETRY_NOW)
             self._line()
@@ -180,7 +211,7 @@ class Drill:
         """By the database's clock. The provider's tokens and records live by the real time."""
         # A callback that waits, or was refused, comes within minutes, not days.
         self._fleet.simulator.settle(seconds=_SETTLE_SECONDS, retries=True)
-        self._fleet.simulator.add(*self._account.lookup_faults)
+        self._fleet.simulator.add(*self._accounts.lookup_faults)
         for interval, lookup, again in _LATER:
             self._read_counts()
             before = self._seen.undecided

@@ -1,4 +1,4 @@
-"""A run's system: a local Supabase, a faulty simulator of a provider, three schedulers, two webhook apps and their network."""
+"""A run's system: a local Supabase, a faulty simulator, three schedulers, two webhook apps and their network."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from sandbox.local.stack import MIGRATIONS, LocalStack
 from sandbox.simulator.control import Control
 from tests import older_release
 from tests.chaos.network import Network
-from tests.chaos.providers import Account, Times
+from tests.chaos.providers import Accounts, Times
 
 SCHEDULERS: Final = ("scheduler-1", "scheduler-2", "scheduler-3")
 WEBHOOKS: Final = ("webhook-1", "webhook-2")
@@ -92,7 +92,7 @@ def running(
     interrupts: Interrupts,
     say: Callable[[str], None],
     *,
-    account: Account,
+    accounts: Accounts,
     beside: Path | None = None,
 ) -> Iterator[Fleet]:
     """Start everything, and stop everything when the block ends. Children also die with this process (Linux).
@@ -120,11 +120,11 @@ def running(
         parts.callback(interrupts.end, fleet.kill_all)
         stack.start()
         say("starting the simulator, three schedulers and two webhook apps")
-        _start_all(fleet, provider_port, times, seed, account)
+        _start_all(fleet, provider_port, times, seed, accounts)
         yield fleet
 
 
-def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, account: Account) -> None:
+def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, accounts: Accounts) -> None:
     network = fleet.network
     webhook_ports = {name: ports.free_port() for name in WEBHOOKS}
     callbacks = network.connect("callbacks", *webhook_ports.values())
@@ -134,8 +134,10 @@ def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, accoun
         "NO_PROXY": ports.HOST,
         "no_proxy": ports.HOST,
         **fleet.stack.env,
-        **account.settings(
-            f"http://{ports.HOST}:{network.connect('provider', provider_port)}", f"http://{ports.HOST}:{callbacks}", times
+        **accounts.settings(
+            {name: f"http://{ports.HOST}:{network.connect(name, provider_port)}" for name in accounts.names},
+            f"http://{ports.HOST}:{callbacks}",
+            times,
         ),
         "LEASE_SECONDS": str(times.lease),
         "SETTLE_SECONDS": str(times.settle),
@@ -147,7 +149,7 @@ def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, accoun
     for name, port in webhook_ports.items():
         started.append(fleet.start(name, ["webhook", "--port", str(port)], _linked(fleet, name, environment)))
     _wait_for(f"http://{ports.HOST}:{provider_port}/_sim/health", started[0])
-    account.misbehave(fleet.simulator, times)
+    accounts.misbehave(fleet.simulator, times)
     for child, port in zip(started[1:], webhook_ports.values(), strict=True):
         _wait_for(f"http://{ports.HOST}:{port}/readyz", child)
     for name in SCHEDULERS:

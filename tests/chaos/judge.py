@@ -9,13 +9,15 @@ import msgspec
 
 from sandbox.demo import verdict
 from sandbox.demo.work import Message
+from sandbox.simulator.behaviour import ProviderName
 from sandbox.simulator.books import Accepted, Tally
 from sandbox.simulator.callbacks import Tried
 from sandbox.simulator.control import Control
 from tests.chaos import fates
 from tests.chaos.database import Database, Row
 from tests.chaos.fates import Fates
-from tests.chaos.providers import SINCH, Account
+from tests.chaos.outages import Failover, Outage, after, summarized
+from tests.chaos.providers import Accounts
 
 _HISTORIES = 5
 
@@ -31,6 +33,10 @@ class Verdict:
     says what found them. At a provider without a list ``lost`` messages have no row that gives a reason; ``unsaid`` ones were
     accepted, and their row says otherwise; ``unknown_accepted`` and ``unknown_lost`` ended as unknown with a reason, and the
     provider accepted the former. ``unreported`` were sent, as the row says, and ended as unknown without a report.
+
+    With several accounts, ``carried`` counts the messages that each accepted, ``routed`` those that went to another one because
+    of what kept theirs from sending, and ``moved`` those that went on after a proof that the first one's request came to
+    nothing. ``failovers`` says of each outage how soon that was, and ``failover`` sums it up.
     """
 
     seed: int
@@ -56,6 +62,11 @@ class Verdict:
     unknown_lost: int = 0
     unreported: int = 0
     found_by: dict[str, int] = field(default_factory=dict)
+    carried: dict[str, int] = field(default_factory=dict)
+    routed: int = 0
+    moved: int = 0
+    failovers: list[Failover] = field(default_factory=list)
+    failover: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def broken(self) -> list[str]:
@@ -104,23 +115,23 @@ def judge(
     messages: Sequence[Message],
     simulator: Control,
     db: Database,
-    account: Account,
+    accounts: Accounts,
     *,
     seed: int,
     disturbances: dict[str, int],
     recovery: float,
     recovery_limit: float,
     seconds: float,
+    outages: Sequence[Outage] = (),
+    carriers: Sequence[ProviderName] = (),
 ) -> Verdict:
     """Count. The database must answer, and nothing may be in progress any more."""
-    count = _count(messages, simulator, db, account)
+    count = _count(messages, simulator, db, accounts)
     summary = simulator.summary()
     # First what was acknowledged, then what was stored: further callbacks may arrive in between.
     tried = list(simulator.tried())
-    if account is SINCH:
-        acknowledged, missing = callbacks(tried, _certain(db, _KEPT))
-    else:
-        acknowledged, missing = statuses_kept(tried, _certain(db, _KEPT_STATUSES))
+    acknowledged, missing = _count_callbacks(tried, db)
+    failovers = after(outages, simulator.accepted(), _reasons(db), carriers) if outages else []
     statuses = {str(status): int(number) for status, number in _certain(db, _STATUSES)}
     found_by = {str(source): int(number) for source, number in _certain(db, _FOUND)}
     return Verdict(
@@ -143,17 +154,30 @@ def judge(
         found=sum(found_by.values()),
         resent=int(_certain(db, _RESENT)[0][0]),
         seconds=round(seconds, 1),
-        provider=account.name,
+        provider=",".join(accounts.names),
         unsaid=count.unsaid,
         unknown_accepted=count.unknown_accepted,
         unknown_lost=count.unknown_lost,
         unreported=int(_certain(db, _UNREPORTED)[0][0]),
         found_by=found_by,
+        carried={name: simulator.summary(provider=name).messages for name in accounts.names},
+        routed=int(_certain(db, _WENT, "routed")[0][0]),
+        moved=int(_certain(db, _WENT, "moved")[0][0]),
+        failovers=failovers,
+        failover=summarized(failovers),
     )
 
 
-def _count(messages: Sequence[Message], simulator: Control, db: Database, account: Account) -> Fates:
-    if account.without_list:
+def _count_callbacks(tried: Sequence[Tried], db: Database) -> tuple[int, int]:
+    """How many were acknowledged, and how many of those are in no table, of all providers."""
+    at_vonage = [attempt for attempt in tried if _VONAGE_PATH in attempt.url]
+    at_sinch = [attempt for attempt in tried if _VONAGE_PATH not in attempt.url]
+    counts = callbacks(at_sinch, _certain(db, _KEPT)), statuses_kept(at_vonage, _certain(db, _KEPT_STATUSES))
+    return sum(count for count, _ in counts), sum(missing for _, missing in counts)
+
+
+def _count(messages: Sequence[Message], simulator: Control, db: Database, accounts: Accounts) -> Fates:
+    if accounts.without_list:
         return fates.compare(messages, simulator.tallies(), _rows(db))
     count = verdict.compare(messages, simulator.tallies())
     return Fates(count.lost, count.sent_twice, count.sent_wrongly, unsaid=0, unknown_accepted=0, unknown_lost=0)
@@ -164,12 +188,22 @@ def _rows(db: Database) -> Mapping[fates.Place, fates.Row]:
     return {fates.place(str(recipient), str(body)): fates.Row(*told) for recipient, body, *told in rows}
 
 
+def _reasons(db: Database) -> Mapping[str, str]:
+    return {str(reference): str(detail) for reference, detail in _certain(db, _REASONS)}
+
+
 _STATUSES = "select status, count(*) from public.outbox group by 1 order by 1"
 _FOUND = (
     "select source, count(distinct dispatch_id) from public.outbox_events"
     " where event = 'accepted' and source <> 'engine' group by 1 order by 1"
 )
 _UNREPORTED = "select count(*) from public.outbox where status = 'unknown' and batch_id is not null and status_code is null"
+_WENT: Final = "select count(distinct outbox_id) from public.outbox_events where event = %s"
+_REASONS: Final = (
+    "select distinct on (dispatch_id) dispatch_id::text, detail from public.outbox_events"
+    " where event = 'routed' order by dispatch_id"
+)
+_VONAGE_PATH: Final = "/webhooks/vonage/"
 _RESENT = "select count(*) from outbox_engine.dispatches where state = 'not_found'"
 _KEPT = (
     "select report->>'batch_id', report->>'recipient', report->>'status', report->>'code', report->>'at'"
@@ -206,10 +240,10 @@ def _key_of_status(attempt: Tried) -> tuple[str, int, datetime]:
     return status.message_uuid, int(status.error.title or 0), datetime.fromisoformat(status.timestamp)
 
 
-def histories(messages: Sequence[Message], simulator: Control, db: Database, account: Account) -> str:
+def histories(messages: Sequence[Message], simulator: Control, db: Database, accounts: Accounts) -> str:
     """The history of some of the messages that went wrong: acceptances, rows, events and dispatches."""
     books = {(tally.recipient, tally.body): tally for tally in simulator.tallies()}
-    if account.without_list:
+    if accounts.without_list:
         rows = _rows(db)
         wrong = [
             message

@@ -6,7 +6,7 @@ from typing import Final
 
 from sandbox.demo.work import Message, number
 from tests.chaos.database import Database
-from tests.chaos.providers import SINCH, Account
+from tests.chaos.providers import Accounts
 
 MOST_MESSAGES: Final = 70_000
 """The number of phone numbers that are reserved for fiction."""
@@ -14,12 +14,11 @@ _TEXTS: Final = ("Your table is ready.", "Your parcel is here.", "Doors open at 
 _CODES: Final = 0.03
 _AT_ONCE: Final = 0.1
 _CHUNK: Final = 0.02
-_INSERTED_BY: Final = 0.6
 
 
-def plan_load(count: int, random: Random, account: Account = SINCH) -> list[Message]:
+def plan_load(count: int, random: Random, accounts: Accounts) -> list[Message]:
     """This many messages: most share a few texts, some are one-time codes, and a few go to numbers that fail."""
-    trouble = _trouble(account)[: count // 20]
+    trouble = _trouble(accounts)[: count // 20]
     ordinary = [_ordinary(place, random) for place in random.sample(range(count), count - len(trouble))]
     messages = [*ordinary, *trouble]
     random.shuffle(messages)
@@ -32,18 +31,19 @@ def _ordinary(place: int, random: Random) -> Message:
     return Message(number(place), random.choice(_TEXTS))
 
 
-def _trouble(account: Account) -> list[Message]:
+def _trouble(accounts: Accounts) -> list[Message]:
     return [
-        Message(f"+1555{account.refused}", _TEXTS[0], sent=False),
-        *(Message(f"+1555{ending}", _TEXTS[0]) for ending in account.ending_badly),
-        Message(f"+1555{account.temporary}", _TEXTS[1]),
+        *(Message(f"+1555{ending}", _TEXTS[0], sent=False) for ending in {account.refused: None for account in accounts.each}),
+        *(Message(f"+1555{ending}", _TEXTS[0]) for account in accounts.each for ending in account.ending_badly),
+        *(Message(f"+1555{account.temporary}", _TEXTS[1]) for account in accounts.each),
+        *(Message(f"+1555{ending}", _TEXTS[2]) for ending in accounts.moving),
     ]
 
 
 class Inserter:
     """An app that inserts its rows in small groups, and again if it does not know whether they were committed.
 
-    Its idempotency keys make that harmless. ``seconds`` is how long the whole drain is meant to take.
+    Its idempotency keys make that harmless. The last row comes after ``seconds``.
     """
 
     def __init__(self, messages: Sequence[Message], seconds: float) -> None:
@@ -58,7 +58,7 @@ class Inserter:
     def advance(self, db: Database, elapsed: float) -> None:
         """Insert the rows that are due by now."""
         total = len(self._messages)
-        share = _AT_ONCE + (1 - _AT_ONCE) * elapsed / (self._seconds * _INSERTED_BY)
+        share = _AT_ONCE + (1 - _AT_ONCE) * elapsed / self._seconds
         while not self.done and self.inserted < share * total:
             upto = min(total, self.inserted + max(1, int(total * _CHUNK)))
             if not self._insert(db, range(self.inserted, upto)):

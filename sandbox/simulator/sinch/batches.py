@@ -16,7 +16,8 @@ from sandbox.simulator.sinch.texts import Texts
 from sandbox.simulator.sinch.wanted import Options, Parameters
 
 REMEMBERED = 14 * DAY
-_EXCUSES = frozenset((404, 407))
+_EXCUSES = frozenset((402, 403, 404, 406, 407, 408, 410, 411, 412, 413))
+"""Ended before the carrier, so that another try, or another plan, can send the text."""
 
 
 class BatchView(Struct, kw_only=True, omit_defaults=True):
