@@ -30,12 +30,14 @@ _COUNTS: Final = (
     "select count(*), count(*) filter (where status in ('scheduled', 'pending') and sent_at is null),"
     " count(*) filter (where status = 'sending'), count(*) filter (where sent_at is null and finalized_at is null),"
     " count(finalized_at),"
-    " count(*) filter (where status = 'sending' and dispatch_id in (select d.id from outbox_engine.dispatches d"
-    " join outbox_engine.providers p on p.name = d.provider"
-    " where d.state = 'ambiguous' and d.lookup_at is not null and not p.proves_absence)),"
+    " count(*) filter (where is_undecided),"
     " count(*) filter (where status in ('sent', 'dispatched') and dispatch_id in (select id from outbox_engine.dispatches"
-    " where reconcile_at is not null and reconciliations > 1))"
-    " from public.outbox"
+    " where reconcile_at is not null and reconciliations > 1)),"
+    # A message that was moved was sent before.
+    " count(*) filter (where is_undecided and sent_at is null)"
+    " from public.outbox cross join lateral (select status = 'sending' and dispatch_id in ("
+    "select d.id from outbox_engine.dispatches d join outbox_engine.providers p on p.name = d.provider"
+    " where d.state = 'ambiguous' and d.lookup_at is not null and not p.proves_absence) as is_undecided) x"
 )
 # Lost reports are polled at once rather than after half an hour, and rows that failed temporarily are sent again soon.
 _HASTEN: Final = (
@@ -75,11 +77,12 @@ class Progress:
     final: int = 0
     undecided: int = 0
     unreported: int = 0
+    unsent_undecided: int = 0
 
     @property
     def to_do(self) -> int:
         """Rows that the processes can still send or end by themselves."""
-        return self.unsent - self.undecided
+        return self.unsent - self.unsent_undecided
 
     def over(self, *, for_good: bool) -> bool:
         """Whether every row has its final status; unless ``for_good``, those may be open that only time can end."""
