@@ -4905,7 +4905,7 @@ create function outbox_engine.note_spent(
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_is_spent <> (p_plan.spent_since is not null) or p_plan.spent_since > p_now then
+  if coalesce(p_is_spent, false) <> (p_plan.spent_since is not null) or p_plan.spent_since > p_now then
     update outbox_engine.plans
     set spent_since = case when p_is_spent then p_now end
     where provider = p_plan.provider and plan = p_plan.plan;
@@ -4929,7 +4929,14 @@ declare
 begin
   if (greatest(p_plan.asked_at, p_asking_since) > p_now - outbox_engine.silent_after(p_plan)) is not true
   then
-    return 'has no running process';
+    return case
+      when exists (
+        select from outbox_engine.heartbeats h
+        where h.job = 'dispatch' and h.provider = p_plan.provider and h.plan = p_plan.plan
+          and h.ended_at is null and h.at > p_now - interval '30 seconds'
+      ) then 'has claimed nothing for two ticks'
+      else 'has no running process'
+    end;
   end if;
   select x.*
   into v_pause
@@ -5055,7 +5062,9 @@ begin
   )
   select t.id, t.weight, t.is_bound, t.why, t.able, t.weights, t.carriers,
     case when t.next is null then 0 else t.lost end,
-    coalesce(t.next = outbox_engine.plan_name(p_provider, p_plan), false), t.beside
+    coalesce(t.next = outbox_engine.plan_name(p_provider, p_plan), false),
+    -- Among plans that have a weight, each message goes one of the usual ways.
+    concat_ws('; ', t.stopped, case when t.weight = 0 then t.weakened end)
   from (
     select m.id,
       max(m.weight) filter (where m.is_self) as weight,
@@ -5070,12 +5079,14 @@ begin
       (array_agg(
         outbox_engine.plan_name(m.provider, m.plan) order by m.configured > 0, m.place, m.provider, m.plan
       ) filter (where m.why is null and m.weight = 0))[1] as next,
+      string_agg(outbox_engine.plan_name(m.provider, m.plan) || ' ' || m.why, '; '
+        order by m.place, m.provider, m.plan
+      ) filter (where not m.is_self and m.configured > 0 and m.why is not null) as stopped,
       string_agg(
-        outbox_engine.plan_name(m.provider, m.plan) || ' '
-          || coalesce(m.why, format('lost %s of its weight', m.configured - m.weight)),
+        format('%s lost %s of its weight',
+          outbox_engine.plan_name(m.provider, m.plan), m.configured - m.weight),
         '; ' order by m.place, m.provider, m.plan
-      ) filter (where not m.is_self and m.configured > 0 and (m.why is not null or m.weight < m.configured))
-        as beside
+      ) filter (where m.weight < m.configured and m.why is null) as weakened
     from members m
     group by m.id
     having bool_or(m.is_self)
@@ -5097,7 +5108,7 @@ begin
         when not m.is_bound and m.weight > 0 and m.lost = 0 then null
         else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, p_now)
       end,
-      case when m.why is null or x.others = 0 then m.beside end
+      case when m.why is null or x.others = 0 then nullif(m.beside, '') end
     )::outbox_engine.route_share
     from outbox_engine.memberships(p_provider, p_plan, p_now) m
     cross join lateral (
@@ -5400,6 +5411,12 @@ begin
   from outbox_engine.failed_requests f
   where f.provider = p_provider and f.plan = p_plan and f.at > p_now - interval '1 minute' and f.at <= p_now;
   if v_failed > 50 then
+    -- Before the lock of health: pauses are written under the lock of their plan. A provider that accepts
+    -- connections and never answers looks like this, and each request to it may cost a message.
+    if 2 * v_failed >= outbox_engine.requests_made(p_provider, p_plan, 'send', p_now) then
+      perform outbox_engine.pause_plan(p_provider, p_plan, 'unreachable', '',
+        format('%s requests in a minute came to nothing, or were never answered', v_failed));
+    end if;
     perform outbox_engine.lower_weight(p_provider, p_plan, '',
       format('%s requests in a minute ended as unreachable, throttled or ambiguous', v_failed),
       interval '1 minute', p_now);
@@ -8788,8 +8805,12 @@ begin
     perform outbox_engine.advance_queue_bounds(v_claimed.messages);
   end if;
   if p_plan.asked_at is not null then
-    perform outbox_engine.note_spent(
-      p_plan, v_next_id is not null and v_claimed.messages >= p_admission.messages, p_now);
+    perform outbox_engine.note_spent(p_plan, v_next_id is not null and (
+      v_claimed.messages >= p_admission.messages or v_claimed.requests >= p_admission.requests_left
+      -- A claim of few rows does not show that the rate suffices.
+      or p_plan.spent_since is not null
+        and p_admission.tokens - v_claimed.messages < p_plan.messages_per_second / 2
+    ), p_now);
   end if;
   return jsonb_build_object(
       'dispatches', coalesce(v_claimed.dispatches, '[]'),

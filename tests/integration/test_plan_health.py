@@ -11,7 +11,9 @@ from tests.integration.test_shares import FIRST, SECOND, Named, both_alive, tick
 from tests.stack import Connection
 
 
-def fail(db: Connection, requests: int, named: Named = FIRST) -> None:
+def fail(db: Connection, requests: int, named: Named = FIRST, *, of: int = 1000) -> None:
+    """So many of the requests that the plan made failed."""
+    ask(db, of)
     db.execute("select outbox_engine.count_failed_requests(%s, %s, %s, outbox_engine.now())", [*named, requests])
 
 
@@ -67,6 +69,35 @@ def test_ambiguous_request_counts(db: Connection) -> None:
     calls.mark_ambiguous(db, calls.claim(db, position=0))
 
     assert db.execute("select sum(requests)::integer from outbox_engine.failed_requests").fetchone() == (1,)
+
+
+def ask(db: Connection, requests: int) -> None:
+    """The first plan made so many requests just now."""
+    db.execute("select outbox_engine.count_requests('sinch', 'p', 'send', %s, outbox_engine.now())", [requests])
+
+
+@pytest.mark.parametrize(("requests", "is_paused"), [(102, True), (103, False)])
+def test_provider_that_never_answers_is_paused(db: Connection, requests: int, is_paused: bool) -> None:
+    """Where half of the requests come to nothing, others send meanwhile, and one message at a time finds out."""
+    both_alive(db)
+    insert(db, 10)
+    fail(db, 51, of=requests)
+
+    later(db, "2 seconds")
+    pauses = db.execute("select kind, reason from outbox_engine.plan_pauses").fetchall()
+    assert pauses == [("unreachable", "51 requests in a minute came to nothing, or were never answered")] * is_paused
+    assert took(db, FIRST, position=0) == (1 if is_paused else 10)
+
+
+def test_weight_loss_among_carriers_is_no_news(db: Connection) -> None:
+    """The history tells only of messages that went another way than usual."""
+    weigh(db, {FIRST: 50, SECOND: 50})
+    both_alive(db)
+    insert(db, 60)
+    fail(db, 51)
+
+    assert (took(db, SECOND, rows=30), took(db, FIRST, rows=30)) == (30, 30)
+    assert db.execute("select count(*) from public.outbox_events where event = 'routed'").fetchone() == (0,)
 
 
 def test_single_plan_counts_nothing(db: Connection) -> None:

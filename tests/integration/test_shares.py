@@ -126,6 +126,7 @@ def test_silent_plan_gives_up_its_turn(db: Connection) -> None:
     both_alive(db)
     insert(db, 10)
 
+    db.execute("select public.outbox_end_process('w')")
     assert [tick_of(db, SECOND) for _ in range(3)] == [0, 0, 10]
     assert next(iter(events(db, "routed"))).endswith("because sinch p has no running process")
 
@@ -273,3 +274,26 @@ def test_rows_in_another_claim_are_waited_for(db: Connection, other: Connection)
         answer = calls.claim_answer(db)
 
     assert (answer["dispatches"], answer["more"], answer["limited"]) == ([], True, "weight")
+
+
+def test_small_claims_leave_a_plan_at_its_rate(db: Connection) -> None:
+    """Its free slots were few, so it took less than its rate allows, and rows are left all the same."""
+    weigh(db, {FIRST: 50, SECOND: 50})
+    both_alive(db, rate=30)
+    insert(db, 2000)
+    assert took(db, FIRST, rate=30) == 30
+    for _ in range(2):
+        tick(db, FIRST, SECOND, seconds=1)
+        assert took(db, FIRST, rate=30, rows=20) == 20
+        assert took(db, FIRST, rate=30, rows=20) == 10
+
+    assert took(db, SECOND, rows=1000) == 1000
+
+
+def test_busy_plan_is_not_called_dead(db: Connection) -> None:
+    """All its requests are open, so it claims nothing. Its heartbeat is young."""
+    both_alive(db)
+    insert(db, 10)
+    assert [tick_of(db, SECOND) for _ in range(3)] == [0, 0, 10]
+
+    assert next(iter(events(db, "routed"))).endswith("because sinch p has claimed nothing for two ticks")

@@ -28,112 +28,6 @@ create table outbox_engine.plan_health (
 );
 alter table outbox_engine.plan_health enable row level security;
 
--- How long after its latest claim a plan counts as silent: two ticks and a second.
-create function outbox_engine.silent_after(p_plan outbox_engine.plans) returns interval
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select 2 * p_plan.tick + interval '1 second'
-$$;
-
--- Called by a claim where there may be other plans: notes that the plan is alive. A single run cannot wait to
--- see who is silent: who was silent before it counts as silent. Skips a row that is locked;
--- whoever holds it is alive.
-create function outbox_engine.note_claim(
-  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
-  p_requests_per_minute integer, p_position smallint, p_tick interval, p_is_single_run boolean,
-  p_now timestamptz
-) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if exists (
-    select from outbox_engine.plans p
-    where p.provider = p_provider and p.plan = p_plan and p.position is not distinct from p_position
-      and p.tick = p_tick and p.asked_at between p_now - p_tick / 4 and p_now
-  ) then
-    return;
-  end if;
-  insert into outbox_engine.plans (
-    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
-  )
-  values (
-    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    greatest(p_messages_per_second, 1), p_now
-  )
-  on conflict do nothing;
-  update outbox_engine.plans p
-  set position = p_position, tick = p_tick, asked_at = p_now,
-    asking_since = case
-      when p_is_single_run then '-infinity'
-      when p.asked_at between p_now - outbox_engine.silent_after(p) and p_now
-        then coalesce(p.asking_since, p_now)
-      else p_now
-    end
-  from (
-    select x.provider, x.plan
-    from outbox_engine.plans x
-    where x.provider = p_provider and x.plan = p_plan
-    for update skip locked
-  ) free
-  where p.provider = free.provider and p.plan = free.plan;
-end
-$$;
-
--- Called by a claim that holds the plan: notes whether its rate leaves rows behind.
-create function outbox_engine.note_spent(
-  p_plan outbox_engine.plans, p_is_spent boolean, p_now timestamptz
-) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if p_is_spent <> (p_plan.spent_since is not null) or p_plan.spent_since > p_now then
-    update outbox_engine.plans
-    set spent_since = case when p_is_spent then p_now end
-    where provider = p_plan.provider and plan = p_plan.plan;
-  end if;
-end
-$$;
-
--- What `why_unable` says of a plan at its limit: it may take what it can, and so may the others.
-create function outbox_engine.spent_reason() returns text
-language sql immutable set search_path = pg_catalog, pg_temp
-as $$
-  select 'is at the limit of its rate'
-$$;
-
--- Why others carry what a plan would: it is silent, paused or out of its rate, for two ticks or more. Null
--- where it can send. A pause that began two ticks ago counts until a request is accepted: its plan gets one
--- message at a time until then. After that long, one of a second is no accident. `p_asking_since` is since
--- when the plan that asks has claimed: who was silent before that may only have been stopped with it.
-create function outbox_engine.why_unable(
-  p_plan outbox_engine.plans, p_now timestamptz, p_asking_since timestamptz default null
-) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_pause outbox_engine.plan_pauses;
-begin
-  if (greatest(p_plan.asked_at, p_asking_since) > p_now - outbox_engine.silent_after(p_plan)) is not true
-  then
-    return 'has no running process';
-  end if;
-  select x.*
-  into v_pause
-  from outbox_engine.plan_pauses x
-  where x.provider = p_plan.provider and x.plan = p_plan.plan and not x.replaced and x.kind <> 'setting'
-    and (x.kind in ('account', 'operator', 'restored')
-      or greatest(x.until, p_now) - x.since >= 2 * p_plan.tick)
-  order by x.until desc
-  limit 1;
-  if found then
-    return format('is paused (%s): %s', v_pause.kind, v_pause.reason);
-  elsif p_plan.spent_since <= p_now - 2 * p_plan.tick then
-    return outbox_engine.spent_reason();
-  end if;
-  return null;
-end
-$$;
-
 -- The plans of all routes and detours, as configured, with the weight that health leaves. `is_bound` is false
 -- for the default route where nobody configured it: it has all plans, of which the first carries everything.
 create function outbox_engine.route_members()
@@ -254,7 +148,9 @@ begin
   )
   select t.id, t.weight, t.is_bound, t.why, t.able, t.weights, t.carriers,
     case when t.next is null then 0 else t.lost end,
-    coalesce(t.next = outbox_engine.plan_name(p_provider, p_plan), false), t.beside
+    coalesce(t.next = outbox_engine.plan_name(p_provider, p_plan), false),
+    -- Among plans that have a weight, each message goes one of the usual ways.
+    concat_ws('; ', t.stopped, case when t.weight = 0 then t.weakened end)
   from (
     select m.id,
       max(m.weight) filter (where m.is_self) as weight,
@@ -269,12 +165,14 @@ begin
       (array_agg(
         outbox_engine.plan_name(m.provider, m.plan) order by m.configured > 0, m.place, m.provider, m.plan
       ) filter (where m.why is null and m.weight = 0))[1] as next,
+      string_agg(outbox_engine.plan_name(m.provider, m.plan) || ' ' || m.why, '; '
+        order by m.place, m.provider, m.plan
+      ) filter (where not m.is_self and m.configured > 0 and m.why is not null) as stopped,
       string_agg(
-        outbox_engine.plan_name(m.provider, m.plan) || ' '
-          || coalesce(m.why, format('lost %s of its weight', m.configured - m.weight)),
+        format('%s lost %s of its weight',
+          outbox_engine.plan_name(m.provider, m.plan), m.configured - m.weight),
         '; ' order by m.place, m.provider, m.plan
-      ) filter (where not m.is_self and m.configured > 0 and (m.why is not null or m.weight < m.configured))
-        as beside
+      ) filter (where m.weight < m.configured and m.why is null) as weakened
     from members m
     group by m.id
     having bool_or(m.is_self)
@@ -299,7 +197,7 @@ begin
         when not m.is_bound and m.weight > 0 and m.lost = 0 then null
         else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, p_now)
       end,
-      case when m.why is null or x.others = 0 then m.beside end
+      case when m.why is null or x.others = 0 then nullif(m.beside, '') end
     )::outbox_engine.route_share
     from outbox_engine.memberships(p_provider, p_plan, p_now) m
     cross join lateral (

@@ -61,7 +61,8 @@ end
 $$;
 
 -- Called where requests of a plan failed without its messages being to blame. More than 50 in a minute lower
--- the weight. Nothing is counted where there is one plan only.
+-- the weight; where they are half of all, they pause the plan too. Nothing is counted where there is one plan
+-- only.
 create function outbox_engine.count_failed_requests(
   p_provider text, p_plan text, p_requests integer, p_now timestamptz
 ) returns void
@@ -84,6 +85,12 @@ begin
   from outbox_engine.failed_requests f
   where f.provider = p_provider and f.plan = p_plan and f.at > p_now - interval '1 minute' and f.at <= p_now;
   if v_failed > 50 then
+    -- Before the lock of health: pauses are written under the lock of their plan. A provider that accepts
+    -- connections and never answers looks like this, and each request to it may cost a message.
+    if 2 * v_failed >= outbox_engine.requests_made(p_provider, p_plan, 'send', p_now) then
+      perform outbox_engine.pause_plan(p_provider, p_plan, 'unreachable', '',
+        format('%s requests in a minute came to nothing, or were never answered', v_failed));
+    end if;
     perform outbox_engine.lower_weight(p_provider, p_plan, '',
       format('%s requests in a minute ended as unreachable, throttled or ambiguous', v_failed),
       interval '1 minute', p_now);

@@ -165,8 +165,12 @@ begin
     perform outbox_engine.advance_queue_bounds(v_claimed.messages);
   end if;
   if p_plan.asked_at is not null then
-    perform outbox_engine.note_spent(
-      p_plan, v_next_id is not null and v_claimed.messages >= p_admission.messages, p_now);
+    perform outbox_engine.note_spent(p_plan, v_next_id is not null and (
+      v_claimed.messages >= p_admission.messages or v_claimed.requests >= p_admission.requests_left
+      -- A claim of few rows does not show that the rate suffices.
+      or p_plan.spent_since is not null
+        and p_admission.tokens - v_claimed.messages < p_plan.messages_per_second / 2
+    ), p_now);
   end if;
   return jsonb_build_object(
       'dispatches', coalesce(v_claimed.dispatches, '[]'),
