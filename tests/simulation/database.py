@@ -23,14 +23,10 @@ _SMALLER: Final = {"outbox_engine.most_by_weight": {"+ 100": f"+ {SLACK}", ">= 5
 """Numbers of the engine that some dozens of messages would never reach."""
 MIGRATIONS: Final = Path(__file__).parents[2] / "supabase" / "migrations"
 _ROLES: Final = ("anon nologin", "authenticated nologin", "service_role nologin bypassrls")
-_EVERYTHING: Final = """
+_TABLES: Final = """
     select format('%I.%I', n.nspname, c.relname) as name
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.relkind = 'r' and n.nspname in ('public', 'outbox_engine')
-      and c.relname not in (
-        'clock', 'report_codes', 'number_regions', 'outbox_opt_out_words', 'upkeep', 'seeds', 'schema_versions',
-        'installation', 'providers', 'health_judged', 'move_proofs'
-      )
     order by 1
 """
 _SEQUENCES: Final = """
@@ -153,9 +149,10 @@ class Database:
         self._service.execute("set plan_cache_mode = force_generic_plan")
         self._service.execute("set jit = off")
         self._functions = {row["name"]: _Function.of(row) for row in self.query(_SIGNATURES)}
-        tables = ", ".join(row["name"] for row in self.query(_EVERYTHING))
-        self._empty = f"truncate {tables}".encode()
-        self._deletes = "; ".join(f"delete from {row['name']}" for row in self.query(_EVERYTHING)).encode()
+        # What has rows now has them from the migrations, and keeps them.
+        tables = [name for row in self.query(_TABLES) if not self.query(f"select from {(name := row['name'])} limit 1")]
+        self._empty = f"truncate {', '.join(tables)}".encode()
+        self._deletes = "; ".join(f"delete from {name}" for name in tables).encode()
         self._restart = "; ".join(f"alter sequence {row['name']} restart" for row in self.query(_SEQUENCES)).encode()
         self._histories = 0
         self._now: datetime | None = None
@@ -171,7 +168,7 @@ class Database:
         self._owner.close()
 
     def begin(self, seed: int) -> None:
-        """Delete everything, and seed the database's random numbers from ``seed``."""
+        """Delete everything that histories wrote, and seed the database's random numbers from ``seed``."""
         with self._owner.transaction():
             # Deleting a few rows is quicker than truncating thirty tables, until the dead ones pile up.
             self._owner.execute(self._empty if self._histories % 25 == 0 else self._deletes)
@@ -179,6 +176,7 @@ class Database:
             self._owner.execute(self._restart)
             self._owner.execute("update outbox_engine.installation set id = '5eed5eed5eed', earlier_ids = '{}', hosts = '{}'")
             self._owner.execute("update outbox_engine.upkeep set pruned_to = 0, blanked_to = null, blanking_since = null")
+            self._owner.execute("update outbox_engine.health_judged set at = '-infinity'")
         self._histories += 1
         self._service.execute("select setseed(%s)", [(seed % 1_000_003) / 1_000_003])
         self._now = None
