@@ -1,7 +1,7 @@
 """The provider's own records: what arrived, what it accepted, what became of it, and what phones sent."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -16,15 +16,7 @@ if TYPE_CHECKING:
 
 FINAL: Final = frozenset({"delivered", "failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown"})
 COMES_BACK: Final = frozenset({404, 1000})
-"""Codes of `aborted` that have a message sent again, of the one provider and the other."""
-STOPPED: Final[Mapping[str, frozenset[int]]] = {
-    "sinch": frozenset({402, 403, 404, 406, 408, 410, 411, 412, 413}),
-    "vonage": frozenset({1000, 1060, 1070, 1080, 1100, 1120, 1140, 1150, 1160, 1242}),
-}
-"""Codes of `aborted` by which a provider says that a message never reached a network: proofs that another account may send it.
-
-What this file says is compared with what the engine does, so it does not ask the engine.
-"""
+"""Codes of `aborted` that have a message sent again by the same account, of the one provider and the other."""
 WRONG_TEXT: Final = "this text is not allowed"
 _LONGEST_LIFE_SECONDS: Final = 3 * 86400.0
 
@@ -46,7 +38,11 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class Taken:
-    """A batch the provider accepted. ``reports`` are each recipient's, oldest first, as (when, report)."""
+    """A batch the provider accepted. ``reports`` are each recipient's, oldest first, as (when, report).
+
+    ``stopped`` and ``undelivered`` are what really happened: the recipients whose text never left for a network, or was refused
+    there, so that no phone got it, each with the report that says so. The engine judges by the codes alone.
+    """
 
     provider: str
     batch: Batch
@@ -55,6 +51,16 @@ class Taken:
     listed: float
     expires: float
     reports: dict[str, list[tuple[float, Report]]] = field(default_factory=dict)
+    stopped: dict[str, Report] = field(default_factory=dict)
+    undelivered: dict[str, Report] = field(default_factory=dict)
+
+    def came_to_nothing(self, recipient: str, known: Collection[Report]) -> Report | None:
+        """The report that proves it, if it is one of those ``known`` and no delivery is."""
+        proof = self.stopped.get(recipient) or self.undelivered.get(recipient)
+        said = {(report.status, report.code) for report in known}
+        if proof is None or (proof.status, proof.code) not in said or any(status == "delivered" for status, _ in said):
+            return None
+        return proof
 
 
 class Books:
@@ -137,6 +143,10 @@ class Books:
         return None
 
     # Queries
+
+    def accepted(self, reference: str) -> Taken | None:
+        """The first batch that was made of this request."""
+        return next((taken for taken in self.taken.values() if taken.request.reference == reference), None)
 
     def listed(self, since: datetime) -> Iterator[Batch]:
         """Batches that the list shows by now, newest first."""

@@ -114,6 +114,8 @@ WITH_TWO: Final[Mapping[str, float]] = {
     "operator.pauses": 0.6,
     "operator.routes": 0.7,
     "operator.pins": 0.4,
+    # An operator has routes that move what a network refused.
+    "operator.trusts": 1.0,
 }
 """Faults and acts that only a history with two accounts has."""
 _OF_AN_ACCOUNT: Final = ("request.", "answer.", "list.", "report.", "provider.", "corner.")
@@ -161,6 +163,11 @@ class Profile:
     def has_two(self) -> bool:
         """Whether the history has two accounts."""
         return self.rates["accounts.two"] > 0
+
+    @property
+    def trusts_network(self) -> bool:
+        """Whether another account may send what a network refused."""
+        return self.rates["operator.trusts"] > 0
 
     @property
     def steps(self) -> bool:

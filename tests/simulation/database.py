@@ -58,6 +58,7 @@ _ATTEMPTS: Final = """
       next_provider text,
       next_plan text,
       is_part boolean,
+      trusts_network boolean,
       open integer
     );
 
@@ -67,11 +68,15 @@ _ATTEMPTS: Final = """
     as $$
     begin
       insert into simulation.attempts (
-        outbox_id, recipient, former, provider, plan, state, batch_id, next, next_provider, next_plan,
-        is_part)
+        outbox_id, recipient, former, provider, plan, state, batch_id, next, next_provider, next_plan, is_part,
+        trusts_network)
       select new.id, m.recipient, old.dispatch_id, d.provider, d.plan, d.state, d.batch_id, n.id, n.provider, n.plan,
-        coalesce(n.parent_id in (d.id, d.parent_id), false)
+        coalesce(n.parent_id in (d.id, d.parent_id), false),
+        coalesce(r.after_network_failure, f.after_network_failure and coalesce(w.route, new.route) = 0, false)
       from (select) x
+      left join outbox_engine.detours w on w.id = new.route
+      left join public.outbox_routes r on r.id = coalesce(w.route, new.route)
+      left join outbox_engine.default_route f on true
       left join outbox_engine.dispatches d on d.id = old.dispatch_id
       left join outbox_engine.dispatches n on n.id = new.dispatch_id
       left join outbox_engine.dispatch_members m on m.dispatch_id = old.dispatch_id and m.outbox_id = new.id;

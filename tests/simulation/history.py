@@ -23,6 +23,7 @@ from tests.simulation.mail import Mail
 from tests.simulation.process import Process, Wire
 from tests.simulation.provider import Line
 from tests.simulation.records import LineWithoutList
+from tests.simulation.waiting import Waiting
 from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
 from tests.snapshots import Snapshot
@@ -275,8 +276,12 @@ class _History:
         self._database.set_clock(calendar(asyncio.get_running_loop().time()))
         self._watch.quiet_at = self._database.now
         survivor = self._worker()
+        waiting = Waiting(self._database)
         for _ in range(self._most_rounds):
             await survivor.tick_all()
+            if self._chaos.profile.has_two:
+                for wrong in waiting.wrong():
+                    self.witness.complain(wrong)
             if self._database.query("select 1 from outbox_engine.refused_contents where held_since is not null"):
                 for books in self._accounts:
                     books.poisoned_texts = frozenset()  # The text is allowed now.

@@ -1,16 +1,17 @@
 """What must be true of the database and the provider's records once everything has settled."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from jobs.providers.base import Report
-from tests.simulation.books import COMES_BACK, FINAL, STOPPED, WRONG_TEXT, Books, Taken
+from tests.simulation.books import COMES_BACK, FINAL, WRONG_TEXT, Books, Taken
 from tests.simulation.chaos import MOST_STEP_SECONDS, Chaos
 from tests.simulation.clockwork import calendar
 from tests.simulation.database import Database
+from tests.simulation.waiting import providers_of
 from tests.simulation.watch import Watch
 from tests.simulation.witness import Witness
 
@@ -58,6 +59,7 @@ class Ledger:
 
     def __init__(self, database: Database, accounts: Sequence[Books], watch: Watch, witness: Witness, chaos: Chaos) -> None:
         self._chaos = chaos
+        self._database = database
         self._now: datetime = database.query("select outbox_engine.now() as now")[0]["now"]
         self.rows = {row["id"]: row for row in database.query("select *, dispatch_id::text as attached from public.outbox")}
         self._dispatches = {row["id"]: row for row in database.query("select *, id::text as id from outbox_engine.dispatches")}
@@ -113,8 +115,8 @@ class Ledger:
 
     def _wrong_with_moves(self, row: Mapping[str, Any]) -> Iterator[str]:
         """An account that a message left for another one is not asked again."""
-        if self._chaos.profile.steps:
-            return  # Times do not tell what came first.
+        if self._chaos.profile.steps or self._chaos.profile.rates["operator.routes"]:
+            return  # Times do not tell what came first, or the operator left it no other account.
         for event in self._events[row["id"]]:
             if event["event"] != "moved":
                 continue
@@ -150,11 +152,14 @@ class Ledger:
 
     def _was_stranded(self, row: Mapping[str, Any]) -> bool:
         """A refused number is probed with the text that it seemed to spoil, until it expires."""
-        # ROUTES: not if another account would take the number.
-        if any(row["recipient"] in books.poisoned_numbers for books in self._books.values()):
+        if all(row["recipient"] in books.poisoned_numbers for books in self._books_of_route(row["route"])):
             return False
         ended: datetime = row["finalized_at"]
         return self._quiet_at is not None and ended - max(self._quiet_at, row["send_at"]) > _LONGEST_WAIT
+
+    def _books_of_route(self, route: int) -> list[Books]:
+        """Of the accounts that may send what waits on this route or detour. Without any, of all."""
+        return [self._books[provider] for provider in providers_of(self._database, route)] or list(self._books.values())
 
     def _wrong_with_refused(self, row: Mapping[str, Any]) -> Iterator[str]:
         said = {
@@ -204,20 +209,8 @@ class Ledger:
         )
 
     def _came_back(self, acceptance: Acceptance) -> bool:
-        """Whether the provider reported that this attempt failed and may be repeated."""
-        said = self._said(acceptance)
-        return any(self._may_be_repeated(report) for report in said) and not any(
-            report.status == "delivered" for report in said
-        )
-
-    def _may_be_repeated(self, report: Report) -> bool:
-        """Whether a report says that the message may be sent again, or with two accounts, by the other one."""
-        if report.status != "aborted":
-            return False
-        return report.code in COMES_BACK or (self._chaos.profile.has_two and report.code in self._stopped(report))
-
-    def _stopped(self, report: Report) -> Collection[int]:
-        return STOPPED[self._taken[report.batch_id].provider]
+        """Whether no phone got the text of this attempt, as the provider knows and reported."""
+        return acceptance.taken.came_to_nothing(acceptance.recipient, self._said(acceptance)) is not None
 
     def _said(self, acceptance: Acceptance) -> list[Report]:
         return self._reports[acceptance.taken.batch.batch_id, acceptance.recipient]
@@ -254,7 +247,7 @@ class Ledger:
         elif best.status == "aborted" and best.code in COMES_BACK and row["attempts"] < 5:
             if row["status"] not in _UNSENT and not _ended_handed_on(row, said):
                 yield "came back and was neither sent again nor ended"
-        elif self._may_be_repeated(best) and row["status"] in _UNSENT:
+        elif self._chaos.profile.has_two and row["status"] in _UNSENT and any(self._came_back(a) for a in current):
             return  # It was on its way to the other account when it ended.
         elif (row["status"], row["status_code"]) not in self._right(best, said):
             yield f"the provider said {best.status} {best.code}, the row says {row['status_code']}: {row['error']}"
@@ -344,15 +337,12 @@ def _wrong_with_rate(database: Database, books: Books) -> Iterator[str]:
 
 
 def sendings(books: Books, *, since: datetime | None = None) -> Counter[tuple[str, str]]:
-    """How often each text reached each number, without attempts that failed and may be repeated, and without the exception."""
+    """How often each text may have reached each number, without the exception."""
     counts: Counter[tuple[str, str]] = Counter()
     for taken in books.acceptances():
         if since is not None and calendar(taken.accepted) < since - timedelta(seconds=books.chaos.most_jump):
             continue
         for recipient in taken.batch.recipients:
-            said = [report for _, report in taken.reports.get(recipient, ())]
-            repeatable = COMES_BACK | (STOPPED[books.provider] if books.chaos.profile.has_two else set())
-            may_be_repeated = any(report.status == "aborted" and report.code in repeatable for report in said)
-            if not taken.request.is_corner and not may_be_repeated:
+            if not taken.request.is_corner and recipient not in taken.stopped and recipient not in taken.undelivered:
                 counts[recipient, taken.request.submission.body] += 1
     return counts

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -10,23 +10,17 @@ from typing import Final
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
 from jobs.providers.base import Inbound, Report
-from tests.simulation.books import STOPPED, Books, Taken
+from tests.simulation.books import Books, Taken
 from tests.simulation.witness import Witness
 
 _TRIES: Final = 12
-_FAILURES: Final = (
-    ("failed", 99),
-    ("failed", None),
-    ("rejected", 62),
-    ("deleted", 5),
-    ("unknown", 3),
-    ("aborted", 402),
-    ("expired", 406),
-)
-_FAILURES_WITHOUT_LIST: Final = (("failed", 1290), ("rejected", 1240), ("unknown", 1490), ("failed", None))
+_NETWORK: Final = (("failed", 99), ("failed", None), ("rejected", 62), ("deleted", 5), ("expired", 406), ("failed", 1290))
+"""Of messages that a network or a phone refused."""
+_FAILURES: Final = (*_NETWORK[:4], ("unknown", 3), ("aborted", 402), _NETWORK[4])
+_FAILURES_WITHOUT_LIST: Final = (_NETWORK[5], ("rejected", 1240), ("unknown", 1490), ("failed", None))
 _STOPPED: Final = (402, 403, 408, 410, 411, 412)
 _STOPPED_WITHOUT_LIST: Final = (1100, 1120, 1140, 1160)
-"""Codes of messages that never reached a network, and that say nothing of the account."""
+"""Codes of `aborted` of messages that never reached a network, and that say nothing of the account."""
 _DAYS_LATE: Final = 72 * 3600.0
 _ODD_TIMES: Final = (None, datetime(1, 1, 1, tzinfo=UTC), datetime(1970, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC))
 
@@ -38,6 +32,15 @@ class Word:
     after: float
     status: str
     code: int | None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the message never reached a network. Providers here say `aborted` of no other."""
+        return self.status == "aborted"
+
+    @property
+    def is_undelivered(self) -> bool:
+        return (self.status, self.code) in _NETWORK
 
 
 class Mail:
@@ -57,11 +60,23 @@ class Mail:
         """A batch was accepted: decide the fate of each recipient, and send its callbacks."""
         loop = asyncio.get_running_loop()
         for recipient in taken.batch.recipients:
-            story = [(taken.accepted + word.after, self._report(taken, recipient, word)) for word in self._life(taken)]
+            life = list(self._life(taken))
+            story = [(taken.accepted + word.after, self._report(taken, recipient, word)) for word in life]
             taken.reports[recipient] = story
+            self._note_truth(taken, recipient, life, [report for _, report in story])
             for when, report in story:
                 for delay in self._deliveries(taken, report, when):
                     loop.call_later(delay, self._post, report)
+
+    def _note_truth(self, taken: Taken, recipient: str, life: Sequence[Word], reports: Sequence[Report]) -> None:
+        """Whether the text reached no phone, and which report proves that where a contradiction is beyond the promise."""
+        if any(word.status == "delivered" for word in life) and not taken.request.is_corner:
+            return
+        for word, report in zip(life, reports, strict=True):
+            if word.is_stopped:
+                taken.stopped[recipient] = report
+            elif word.is_undelivered and self._chaos.profile.trusts_network:
+                taken.undelivered[recipient] = report
 
     def _life(self, taken: Taken) -> Iterator[Word]:
         return self._life_in_list(taken) if self._chaos.profile.has_list else self._life_without_list(taken)
@@ -105,21 +120,22 @@ class Mail:
             return
         final = self._final(after)
         yield final
-        # What never reached a network may be sent again: a contradiction is beyond the promise.
-        is_stopped = final.code == 404 or (chaos.profile.has_two and self._is_stopped(final.status, final.code))
-        corner = is_stopped and chaos.happens("corner.contradicts")
+        # What may be sent again for this word: a contradiction is beyond the promise.
+        is_decisive = final.code == 404 or (chaos.profile.has_two and self._may_move(final))
+        corner = is_decisive and chaos.happens("corner.contradicts")
         if corner:
             taken.request.is_corner = True
             yield Word(after + random.uniform(0, 400), "delivered", 0)
-        elif not is_stopped and chaos.happens("report.contradicts"):
-            others: tuple[tuple[str, int | None], ...] = (*_FAILURES, ("delivered", 0))
+        elif not is_decisive and chaos.happens("report.contradicts"):
+            others = [Word(after, *other) for other in (*_FAILURES, ("delivered", 0))]
             if chaos.profile.has_two:
-                others = tuple(other for other in others if not self._is_stopped(*other))
-            status, code = random.choice(others)
-            yield Word(after + random.choice((0.0, random.uniform(0, 100))), status, code)
+                others = [other for other in others if not self._may_move(other)]
+            other = random.choice(others)
+            yield replace(other, after=after + random.choice((0.0, random.uniform(0, 100))))
 
-    def _is_stopped(self, status: str, code: int | None) -> bool:
-        return status == "aborted" and code in STOPPED[self._books.provider]
+    def _may_move(self, word: Word) -> bool:
+        """Whether another account may send the message for this word."""
+        return word.is_stopped or (word.is_undelivered and self._chaos.profile.trusts_network)
 
     def _final(self, after: float) -> Word:
         chaos = self._chaos

@@ -81,8 +81,8 @@ def _set_route(stage: Stage, name: str, accounts: Sequence[Books]) -> None:
         stage,
         f"sets route {name} to {plans}",
         "select public.outbox_set_route(p_name => %s, p_plans => %s::jsonb, p_countries => %s::text[],"
-        " p_priority_below => %s::smallint, p_allow_absent => %s)",
-        name, json.dumps(plans), *_ROUTES[name], stage.chaos.pick((True, False)),
+        " p_priority_below => %s::smallint, p_allow_absent => %s, p_after_network_failure => %s)",
+        name, json.dumps(plans), *_ROUTES[name], stage.chaos.pick((True, False)), stage.chaos.happens("operator.trusts"),
     )  # fmt: skip
 
 

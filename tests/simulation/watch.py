@@ -74,7 +74,7 @@ class Watch:
         """The row of each (reference, number), noted when the request left: upkeep and lookups may delete it."""
         self.expiries: dict[str, list[Any]] = {}
         self._database = database
-        self._attempts = Attempts(database, {books.provider: books.chaos.profile.has_list for books in accounts})
+        self._attempts = Attempts(database, accounts)
         self._weights = Weights(database) if chaos.profile.has_two else None
         self.quiet_at: datetime | None = None
         """Since when nothing goes wrong any more, by the database's clock."""

@@ -20,7 +20,7 @@ _PLANS: Final = """
 """
 _TAKEN: Final = """
     select o.route, coalesce(t.route, o.route) as base, coalesce(t.without, '{}') as without,
-      coalesce(t.country, '') as country, count(*)::integer as messages
+      coalesce(t.country, '') as country, count(*)::integer as messages, outbox_engine.has_routes() as is_counted
     from outbox_engine.dispatches d
     join outbox_engine.dispatch_members m on m.dispatch_id = d.id
     join public.outbox o on o.id = m.outbox_id
@@ -49,13 +49,24 @@ class _Member:
     weight: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What one claim took of a route. Before there are routes, the engine need not count it."""
+
+    minute: datetime
+    route: int
+    provider: str
+    messages: int
+    is_counted: bool
+
+
 class Weights:
     """Judges claims of a history with two accounts. Where it is unclear whether the other account can send, it says nothing."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._before: Mapping[str, Mapping[str, Any]] = {}
-        self._sent: list[tuple[datetime, int, str, int]] = []
+        self._sent: list[_Sent] = []
 
     def wrong(self, arguments: Mapping[str, Any]) -> Iterator[str]:
         """What is wrong with the claim that was just carried out."""
@@ -65,7 +76,7 @@ class Weights:
         before, self._before = self._before, plans
         for taken in self._database.query(_TAKEN, [arguments["p_claim_id"], now]):
             minute = now.replace(second=0, microsecond=0)
-            self._sent.append((minute, taken["route"], provider, taken["messages"]))
+            self._sent.append(_Sent(minute, taken["route"], provider, taken["messages"], taken["is_counted"]))
             members = self._members(taken, plans)
             name = f"{provider} took {taken['messages']} messages of route {taken['route']}"
             if provider not in members:
@@ -110,8 +121,9 @@ class Weights:
             share = 1 - other.weight / other.configured
         else:
             return
-        recent = [sent for sent in self._sent if now - _WINDOW < sent[0] <= now and sent[1] == route]
-        sent, total = sum(n for _, _, who, n in recent if who == provider), sum(n for _, _, _, n in recent)
+        recent = [sent for sent in self._sent if now - _WINDOW < sent.minute <= now and sent.route == route]
+        sent = sum(one.messages for one in recent if one.provider == provider and one.is_counted)
+        total = sent + sum(one.messages for one in recent if one.provider != provider)
         if share == 0:
             yield "although it stands by"
         elif share < 1 and sent > share * total + SLACK + 0.001:
