@@ -292,27 +292,25 @@ MUTATIONS: Final = (
         rewrites=(("outbox_engine.close_refused", "state = 'refused', ", ""),),
     ),
     Mutation(
-        "an account that stands by takes its turn",
-        3,
-        ("accounts.two",),
-        "although it stands by",
-        rewrites=(("outbox_engine.shares_of", "where x.share > 0 or", "where true or"),),
-    ),
-)
-
-AWAITED: Final = (
-    Mutation(
-        "weight is ignored",
+        "move when nothing was heard for some time",
         5,
-        ("accounts.two", "operator.routes"),
-        "although its share is",
-        rewrites=(("outbox_engine.most_by_weight", "if p_share >= 1 then", "if true then"),),
+        ("accounts.two", "provider.without_list", "request.unanswered"),
+        "had accepted it as",
+        rewrites=(
+            ("outbox_engine.give_up_old_lookups", "p_now - v_provider.gives_up_after", "p_now - interval '5 minutes'"),
+            (
+                "outbox_engine.give_up_old_lookups",
+                "'unknown', outbox_engine.given_up_error",
+                "'requeued', outbox_engine.given_up_error",
+            ),
+        ),
     ),
     Mutation(
         "move on code 1330",
-        5,
+        55,
         ("accounts.two", "report.doubted"),
         "accepted it, and said only",
+        rewrites=(("outbox_engine.find_moves", "'sent', 'unknown'", "'sent'"),),
         rows=(
             (
                 "insert into outbox_engine.move_proofs values ('vonage', 'unknown', 1330, 'stopped')",
@@ -320,8 +318,35 @@ AWAITED: Final = (
             ),
         ),
     ),
+    Mutation(
+        "move of what was handed on",
+        5,
+        ("accounts.two", "report.stopped"),
+        "had handed it on",
+        rewrites=(("outbox_engine.may_move", "p_class = 'stopped' and e.status = 'dispatched'", "false"),),
+    ),
+    Mutation(
+        "every route moves what a network refused",
+        5,
+        ("accounts.two", "operator.routes", "operator.trusts", "report.failed"),
+        "its route does not move that",
+        rewrites=(("outbox_engine.may_move", "outbox_engine.is_after_network_failure(o.route)", "true"),),
+    ),
+    Mutation(
+        "an account that stands by takes its turn",
+        3,
+        ("accounts.two",),
+        "although it stands by",
+        rewrites=(("outbox_engine.shares_of", "where x.share > 0 or", "where true or"),),
+    ),
+    Mutation(
+        "weight is ignored",
+        232,
+        ("accounts.two", "operator.routes"),
+        "although its share is",
+        rewrites=(("outbox_engine.most_by_weight", "if p_share >= 1 then", "if true then"),),
+    ),
 )
-"""ROUTES: no history was seen to notice these yet. The second, and one that moves on expiry by the clock, need the moves."""
 
 
 def named(name: str) -> Mutation:
