@@ -88,6 +88,12 @@ class Ledger:
                     witness.complain(f"{taken.batch.batch_id} went to {recipient} for no message")
                 else:
                     self._accepted[row].append(Acceptance(taken, taken.request.reference, recipient))
+        self._running: dict[str, datetime] = {
+            row["provider"]: row["since"]
+            for row in database.query(
+                "select provider, min(since) as since from outbox_engine.heartbeats where job = 'dispatch' group by 1"
+            )
+        }
         self._reports = witness.reports
         self._quiet_at = watch.quiet_at
 
@@ -117,6 +123,14 @@ class Ledger:
         """An account that a message left for another one is not asked again."""
         if self._chaos.profile.steps or self._chaos.profile.rates["operator.routes"]:
             return  # Times do not tell what came first, or the operator left it no other account.
+        asked = {
+            self._dispatches[reference]["provider"]
+            for reference, _ in self._members[row["id"]]
+            if reference in self._dispatches
+        }
+        if row["status"] == "failed" and row["reported_rank"] is None and self._running_by(row["finalized_at"]) - asked:
+            yield f"failed with {row['error']!r}, although only {sorted(asked)} refused it"
+        lefts: set[tuple[str, ...]] = set()
         for event in self._events[row["id"]]:
             if event["event"] != "moved":
                 continue
@@ -124,10 +138,17 @@ class Ledger:
                 yield "moved without a reason"
                 continue
             left, at = tuple(event["detail"].split(" ", 2)[:2]), event["at"]
+            if left in lefts:
+                yield f"left {' '.join(left)} twice"
+            lefts.add(left)
             for reference, _ in self._members[row["id"]]:
                 dispatch = self._dispatches.get(reference)
                 if dispatch and (dispatch["provider"], dispatch["plan"]) == left and dispatch["claimed_at"] > at:
                     yield f"was requested at {' '.join(left)} again, which it had left at {at}"
+
+    def _running_by(self, at: datetime) -> set[str]:
+        """The providers of the accounts that had a process by then, where there are two."""
+        return {provider for provider, since in self._running.items() if self._chaos.profile.has_two and since <= at}
 
     # Never sent
 
