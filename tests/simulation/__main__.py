@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.simulation import server
 from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
-from tests.simulation.mutations import MUTATIONS, first_to_notice
+from tests.simulation.mutation import first_to_notice
+from tests.simulation.mutations import MUTATIONS
 
 
 def main(words: list[str] | None = None) -> int:

@@ -19,6 +19,8 @@ class Attempts:
 
     def __init__(self, database: Database, accounts: Sequence[Books]) -> None:
         self._database = database
+        # Then an operator may leave a message no account but the one that it left.
+        self._routes_change = any(books.chaos.profile.rates["operator.routes"] for books in accounts)
         self._books = {books.provider: books for books in accounts}
 
     def wrong(self, reports: Mapping[tuple[str, str], list[Report]]) -> Iterator[str]:
@@ -55,7 +57,7 @@ class Attempts:
     ) -> str | None:
         proof = taken.came_to_nothing(change["recipient"], said)
         is_moved = (change["provider"], change["plan"]) != (change["next_provider"], change["next_plan"])
-        if proof is None or (not is_moved and proof.code not in COMES_BACK):
+        if proof is None or not (is_moved or proof.code in COMES_BACK or self._routes_change):
             return f"{change['provider']} accepted it, and said only {_words(said)}"
         if proof.status != "aborted" and not change["trusts_network"]:
             return f"{change['provider']} said {_words(said)}, and its route does not move that"

@@ -62,6 +62,28 @@ _ATTEMPTS: Final = """
       open integer
     );
 
+    -- Messages that went back to the queue for a report while their route moved what a network refused.
+    create table simulation.trusting (outbox_id bigint not null);
+
+    -- Runs when a transaction commits that put a message back into the queue for a report.
+    create function simulation.note_return() returns trigger
+    language plpgsql security definer set search_path = pg_catalog, pg_temp
+    as $$
+    begin
+      insert into simulation.trusting (outbox_id)
+      select new.id
+      from (select coalesce((select d.route from outbox_engine.detours d where d.id = old.route), old.route) as route) x
+      left join public.outbox_routes r on r.id = x.route
+      left join outbox_engine.default_route f on x.route = 0
+      where coalesce(r.after_network_failure, f.after_network_failure);
+      return null;
+    end
+    $$;
+    create constraint trigger simulation_return after update on public.outbox
+      deferrable initially deferred for each row
+      when (new.status = 'pending' and old.status not in ('pending', 'scheduled', 'sending'))
+      execute function simulation.note_return();
+
     -- Runs when a transaction commits that attached a message to another dispatch.
     create function simulation.note_change() returns trigger
     language plpgsql security definer set search_path = pg_catalog, pg_temp
@@ -72,11 +94,8 @@ _ATTEMPTS: Final = """
         trusts_network)
       select new.id, m.recipient, old.dispatch_id, d.provider, d.plan, d.state, d.batch_id, n.id, n.provider, n.plan,
         coalesce(n.parent_id in (d.id, d.parent_id), false),
-        coalesce(r.after_network_failure, f.after_network_failure and coalesce(w.route, new.route) = 0, false)
+        exists (select from simulation.trusting t where t.outbox_id = new.id)
       from (select) x
-      left join outbox_engine.detours w on w.id = new.route
-      left join public.outbox_routes r on r.id = coalesce(w.route, new.route)
-      left join outbox_engine.default_route f on true
       left join outbox_engine.dispatches d on d.id = old.dispatch_id
       left join outbox_engine.dispatches n on n.id = new.dispatch_id
       left join outbox_engine.dispatch_members m on m.dispatch_id = old.dispatch_id and m.outbox_id = new.id;
@@ -178,6 +197,7 @@ class Database:
             # Deleting a few rows is quicker than truncating thirty tables, until the dead ones pile up.
             self._owner.execute(self._empty if self._histories % 25 == 0 else self._deletes)
             self._owner.execute("delete from simulation.attempts")
+            self._owner.execute("delete from simulation.trusting")
             self._owner.execute(self._restart)
             self._owner.execute("update outbox_engine.installation set id = '5eed5eed5eed', earlier_ids = '{}', hosts = '{}'")
             self._owner.execute("update outbox_engine.upkeep set pruned_to = 0, blanked_to = null, blanking_since = null")

@@ -123,21 +123,15 @@ class Ledger:
         """An account that a message left for another one is not asked again."""
         if self._chaos.profile.steps or self._chaos.profile.rates["operator.routes"]:
             return  # Times do not tell what came first, or the operator left it no other account.
-        asked = {
-            self._dispatches[reference]["provider"]
-            for reference, _ in self._members[row["id"]]
-            if reference in self._dispatches
-        }
-        if row["status"] == "failed" and row["reported_rank"] is None and self._running_by(row["finalized_at"]) - asked:
-            yield f"failed with {row['error']!r}, although only {sorted(asked)} refused it"
-        lefts: set[tuple[str, ...]] = set()
+        lefts: set[tuple[str, str]] = set()
         for event in self._events[row["id"]]:
             if event["event"] != "moved":
                 continue
             if not event["detail"]:
                 yield "moved without a reason"
                 continue
-            left, at = tuple(event["detail"].split(" ", 2)[:2]), event["at"]
+            provider, plan, _ = event["detail"].split(" ", 2)
+            left, at = (provider, plan), event["at"]
             if left in lefts:
                 yield f"left {' '.join(left)} twice"
             lefts.add(left)
@@ -145,6 +139,17 @@ class Ledger:
                 dispatch = self._dispatches.get(reference)
                 if dispatch and (dispatch["provider"], dispatch["plan"]) == left and dispatch["claimed_at"] > at:
                     yield f"was requested at {' '.join(left)} again, which it had left at {at}"
+        asked = {
+            self._dispatches[reference]["provider"]
+            for reference, _ in self._members[row["id"]]
+            if reference in self._dispatches
+        }
+        if (
+            row["status"] == "failed"
+            and row["reported_rank"] is None
+            and self._running_by(row["finalized_at"]) - asked - {provider for provider, _ in lefts}
+        ):
+            yield f"failed with {row['error']!r}, although only {sorted(asked)} was asked"
 
     def _running_by(self, at: datetime) -> set[str]:
         """The providers of the accounts that had a process by then, where there are two."""

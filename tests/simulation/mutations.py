@@ -1,10 +1,9 @@
-"""Mutations of the engine: each removes one rule, and a history that does not notice it proves nothing."""
+"""The mutations: a history that does not notice a rule that is missing proves nothing."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
 
@@ -14,7 +13,7 @@ from jobs.providers.base import Accepted, Outcome, ProviderError, Submission
 from jobs.recover import Recovery
 from tests.simulation.chaos import Chaos
 from tests.simulation.database import Database
-from tests.simulation.history import Result, simulate
+from tests.simulation.mutation import Mutation
 from tests.simulation.process import Observer, Process, Wire
 from tests.simulation.witness import Witness
 
@@ -89,24 +88,6 @@ def _any_201_is_believed() -> AbstractContextManager[object]:
 
 def _provider_has_our_clock() -> AbstractContextManager[object]:
     return mock.patch("jobs.runtime.clocks.Clocks.provider_latest", return_value=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """``faults`` are the faults that the missing rule protects against; a complaint must contain ``complaint``.
-
-    ``rewrites`` are (function, its text, the text that replaces it), ``rows`` are statements that change rows of the engine's
-    own tables, each with the one that undoes it. The history of ``seed`` noticed it when this was written: tests begin with it.
-    """
-
-    name: str
-    seed: int
-    faults: tuple[str, ...]
-    complaint: str
-    rewrites: tuple[tuple[str, str, str], ...] = ()
-    rows: tuple[tuple[str, str], ...] = ()
-    wire: type[Wire] = Wire
-    patch: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 TWICE: Final = "was accepted more than once"
@@ -333,6 +314,20 @@ MUTATIONS: Final = (
         rewrites=(("outbox_engine.may_move", "outbox_engine.is_after_network_failure(o.route)", "true"),),
     ),
     Mutation(
+        "a refused message does not move",
+        29,
+        ("accounts.two", "answer.poisoned_number"),
+        "was asked",
+        rewrites=(("outbox_engine.move_or_fail", "if outbox_engine.may_have_other_plans()", "if false"),),
+    ),
+    Mutation(
+        "messages wait for nobody",
+        29,
+        ("accounts.two", "answer.poisoned_number", "operator.routes"),
+        "which has no account",
+        rewrites=(("outbox_engine.end_stranded", "if v_empty = '{}' then", "if true then"),),
+    ),
+    Mutation(
         "an account that stands by takes its turn",
         3,
         ("accounts.two",),
@@ -352,44 +347,3 @@ MUTATIONS: Final = (
 def named(name: str) -> Mutation:
     """The mutation of that name."""
     return next(mutation for mutation in MUTATIONS if mutation.name == name)
-
-
-@contextmanager
-def made_worse(database: Database, mutation: Mutation) -> Iterator[None]:
-    """Apply ``mutation`` to the code and the database, and undo it at the end.
-
-    Meanwhile no guard stands behind the transitions: it would stop some of them before a history shows what they do.
-    """
-    functions = dict.fromkeys(function for function, _, _ in mutation.rewrites)
-    originals = {function: database.definition(function) for function in functions}
-    try:
-        database.execute("alter table public.outbox disable trigger outbox_8_transition")
-        for function, says, instead in mutation.rewrites:
-            definition = database.definition(function)
-            if definition.count(says) != 1:
-                raise LookupError(f"{function} does not say once: {says}")
-            database.execute(definition.replace(says, instead))
-        for change, _ in mutation.rows:
-            database.execute(change)
-        with mutation.patch():
-            yield
-    finally:
-        for _, undo in mutation.rows:
-            database.execute(undo)
-        for original in originals.values():
-            database.execute(original)
-        database.execute("alter table public.outbox enable trigger outbox_8_transition")
-
-
-_MOST_ROUNDS: Final = 300
-"""Without its rule a history may never settle, and each further round costs time."""
-
-
-def first_to_notice(mutation: Mutation, database: Database, seeds: Iterable[int]) -> Result | None:
-    """The result of the first of these histories that complains about ``mutation``, or None."""
-    with made_worse(database, mutation):
-        for seed in seeds:
-            result = simulate(seed, database, wire=mutation.wire, certain=mutation.faults, most_rounds=_MOST_ROUNDS)
-            if any(mutation.complaint in complaint for complaint in result.complaints):
-                return result
-    return None

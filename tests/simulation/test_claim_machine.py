@@ -13,7 +13,8 @@ from tests.simulation.calls import claim
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.database import Database
 from tests.simulation.machines import play
-from tests.simulation.mutations import Mutation, made_worse, named
+from tests.simulation.mutation import Mutation, made_worse
+from tests.simulation.mutations import named
 
 SETTLE = 20
 ROUTES = (0, 1, 2)

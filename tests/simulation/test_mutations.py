@@ -3,7 +3,8 @@
 import pytest
 
 from tests.simulation.database import Database
-from tests.simulation.mutations import MUTATIONS, Mutation, first_to_notice, made_worse
+from tests.simulation.mutation import Mutation, first_to_notice, made_worse
+from tests.simulation.mutations import MUTATIONS
 
 _HISTORIES = 40
 """As many as `make test` runs, which must fail for a change that breaks the rule."""

@@ -13,7 +13,8 @@ from tests.simulation.calls import claim
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.database import Database
 from tests.simulation.machines import play
-from tests.simulation.mutations import made_worse, named
+from tests.simulation.mutation import made_worse
+from tests.simulation.mutations import named
 
 RANKS = ("sent", "dispatched", "unknown", "expired", "cancelled", "deleted", "aborted", "rejected", "failed", "delivered")
 FINAL = RANKS[2:]
