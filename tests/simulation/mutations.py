@@ -321,13 +321,6 @@ MUTATIONS: Final = (
         rewrites=(("outbox_engine.move_or_fail", "if outbox_engine.may_have_other_plans()", "if false"),),
     ),
     Mutation(
-        "messages wait for nobody",
-        29,
-        ("accounts.two", "answer.poisoned_number", "operator.routes"),
-        "which has no account",
-        rewrites=(("outbox_engine.end_stranded", "if v_empty = '{}' then", "if true then"),),
-    ),
-    Mutation(
         "an account that stands by takes its turn",
         3,
         ("accounts.two",),
