@@ -6755,7 +6755,7 @@ declare
   v_place bigint;
   v_detours smallint[];
 begin
-  if p_statuses <@ array['delivered', 'dispatched', 'sent', 'unknown']
+  if p_statuses <@ array['delivered', 'dispatched', 'sent']
     or not outbox_engine.may_have_other_plans() then
     return null;
   end if;

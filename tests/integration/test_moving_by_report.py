@@ -108,6 +108,15 @@ def test_report_moves_at_once_with_its_reason(db: Connection) -> None:
     assert history(db, row) == ["accepted", "report", "moved", "accepted", "report"]
 
 
+def test_projects_own_proof_moves(db: Connection) -> None:
+    db.execute("insert into outbox_engine.move_proofs values ('sinch', 'unknown', 0, 'stopped')")
+    row, dispatch = sent(db)
+
+    say(db, dispatch, "unknown")
+
+    assert only(claim_of(db, SECOND))["recipients"] == [column(db, "recipient", row)]
+
+
 def test_last_plan_tries_again_as_without_others(db: Connection) -> None:
     """A code that asks for another attempt is of use where no other plan is left."""
     row, dispatch = sent(db)

@@ -291,7 +291,6 @@ MUTATIONS: Final = (
         55,
         ("accounts.two", "report.doubted"),
         "accepted it, and said only",
-        rewrites=(("outbox_engine.find_moves", "'sent', 'unknown'", "'sent'"),),
         rows=(
             (
                 "insert into outbox_engine.move_proofs values ('vonage', 'unknown', 1330, 'stopped')",
