@@ -96,7 +96,7 @@ ACCEPTED: Final = "was accepted "
 """Either of these, depending on whether a report or a late lookup shows the first batch."""
 
 MUTATIONS: Final = (
-    Mutation("no write-ahead", 10, ("request.crash",), UNKNOWN, wire=_OpenTransaction),
+    Mutation("no write-ahead", 4, ("request.crash",), UNKNOWN, wire=_OpenTransaction),
     Mutation("resend on timeout", 5, ("request.unanswered",), TWICE, wire=_Resending),
     Mutation(
         "no fence",
@@ -107,7 +107,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the fence blocks acceptances too",
-        10,
+        120,
         ("process.stall", "call.slow"),
         UNKNOWN,
         rewrites=(
@@ -129,14 +129,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "resend on timeout at a provider without a list",
-        4,
+        120,
         ("provider.without_list", "request.unanswered"),
         TWICE,
         wire=_Resending,
     ),
     Mutation(
         "absence is believed where nothing proves it",
-        4,
+        5,
         ("provider.without_list", "request.unanswered"),
         TWICE,
         rewrites=(
@@ -176,20 +176,20 @@ MUTATIONS: Final = (
             ),
         ),
     ),
-    Mutation("201 believed", 10, ("answer.stale",), "it was accepted as", patch=_any_201_is_believed),
+    Mutation("201 believed", 190, ("answer.stale",), "it was accepted as", patch=_any_201_is_believed),
     Mutation(
-        "leases are not checked before a request", 10, ("process.stall",), "a request is made for", patch=_leases_never_end
+        "leases are not checked before a request", 120, ("process.stall",), "a request is made for", patch=_leases_never_end
     ),
     Mutation(
         "a claim is not repeatable",
-        5,
+        27,
         ("call.unanswered",),
         "a claim that was asked again took more",
         rewrites=(("outbox_engine.claimed_before", "d.state = 'claimed'", "false"),),
     ),
     Mutation(
         "the last report wins",
-        5,
+        39,
         ("report.repeated", "report.late"),
         "the provider said",
         rewrites=(
@@ -219,7 +219,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "expiry is not checked at the claim",
-        6,
+        249,
         ("app.hurries", "process.stall"),
         "although it has expired",
         rewrites=(("outbox_engine.judge_messages", "when m.expires_at <= p_now then 'expired'\n", "\n"),),
@@ -239,7 +239,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a refused text is not held",
-        1,
+        8,
         ("answer.poisoned_text",),
         "messages failed for the text",
         rewrites=(("outbox_engine.count_refusal", "v_counted.refusals >= 3", "v_counted.refusals >= 100"),),
