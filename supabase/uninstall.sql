@@ -93,6 +93,9 @@ declare
         'outbox_renew(uuid[],text[],double precision)',
         'outbox_resume(text,text,boolean)',
         'outbox_resume_restored(text,text)',
+        'outbox_events(outbox)',
+        'outbox_reschedule(bigint,text,timestamp with time zone,timestamp with time zone,text,jsonb,text,'
+        'smallint,jsonb,text)',
         'outbox_retry(bigint[],boolean,double precision,boolean)',
         'outbox_schema_version()',
         'outbox_select(text[],text,timestamp with time zone,bigint,integer,integer)',

@@ -15,15 +15,15 @@ declare
   v_functions constant text[] := array[
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
     'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members',
-    'outbox_erase_messages', 'outbox_erase_records', 'outbox_find_person', 'outbox_finish_adoption',
-    'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held', 'outbox_list_plans',
-    'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_match_again',
-    'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan',
-    'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_erase_messages', 'outbox_erase_records', 'outbox_events', 'outbox_find_person',
+    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held',
+    'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders',
+    'outbox_match_again', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
+    'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
     'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_route',
-    'outbox_remove_sender', 'outbox_resume_restored', 'outbox_run_upkeep', 'outbox_send_held',
-    'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_route', 'outbox_set_sender',
-    'outbox_write_members'
+    'outbox_remove_sender', 'outbox_reschedule', 'outbox_resume_restored', 'outbox_run_upkeep',
+    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_route',
+    'outbox_set_sender', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -462,7 +462,9 @@ from (values
   ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
-  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
+  ('revived', array['cancelled'], 'pending', false),
+  ('revived_for_later', array['cancelled'], 'scheduled', false)
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
 union all
@@ -686,6 +688,21 @@ create type outbox_engine.queue_part as (
   ready_from timestamptz,
   rows integer
 );
+
+
+
+-- Messages that apps may change.
+
+-- All columns, so that triggers can refuse those that apps may not write and say why. A missing right on a
+-- column is an error that names neither the column nor the reason.
+grant insert, update on public.outbox to service_role;
+grant update on public.outbox to authenticated;
+-- For cancel requests: a trigger refuses all other changes.
+create policy outbox_own_cancel on public.outbox for update to authenticated
+  using (owner_id = (select outbox_engine.caller_id()))
+  with check (owner_id = (select outbox_engine.caller_id()));
+comment on column public.outbox.owner_id is
+  'The signed-in user who inserted it, or whom a server names: sees the message and may cancel it';
 
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
@@ -950,6 +967,22 @@ as $$
     gives_up_after = excluded.gives_up_after, listed_for = excluded.listed_for
 $$;
 
+create function outbox_engine.blank_pattern() returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select '[\u0001-\u0020\u007f-\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
+    || '\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb'
+    || '\U000e0000-\U000e0fff]'
+$$;
+
+create function outbox_engine.is_blank(p_text text) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return p_text ~ ('^' || outbox_engine.blank_pattern() || '*$');
+end
+$$;
+
 create function outbox_engine.without_look_alikes(p_text text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1027,6 +1060,29 @@ as $$
   select md5(lower(regexp_replace(p_text, '[^A-Za-z0-9]', '', 'g') collate "C"))::uuid
 $$;
 
+create or replace function outbox_engine.fill_template(
+  p_pieces text[], p_names text[], p_values jsonb, p_plain boolean
+) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_text text := p_pieces[1];
+begin
+  for i in 1 .. cardinality(p_names) loop
+    if jsonb_typeof(p_values -> p_names[i]) in ('object', 'array') then
+      return null;
+    end if;
+    v_text := v_text || (p_values ->> p_names[i]) || p_pieces[i + 1];
+  end loop;
+  if p_plain then
+    v_text := outbox_engine.plain_text(v_text);
+  end if;
+  return case
+    when char_length(v_text) <= 2000 and (v_text ~ '[!-~]' or not outbox_engine.is_blank(v_text)) then v_text
+  end;
+end
+$$;
+
 create or replace function outbox_engine.length_problem(t public.outbox_templates, p_values jsonb) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1044,6 +1100,47 @@ as $$
   where x.characters > 2000
 $$;
 
+create or replace function outbox_engine.text_problem(
+  t public.outbox_templates, p_parameters jsonb, p_strict boolean
+) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_names text[] := outbox_engine.placeholders(t.body);
+  v_values jsonb;
+  v_name text;
+  v_text text;
+begin
+  if jsonb_typeof(p_parameters) <> 'object' then
+    return 'parameters must be an object, such as {"name": "Ada"}';
+  end if;
+  v_values := outbox_engine.template_values(t.defaults, p_parameters);
+  foreach v_name in array v_names loop
+    if v_values ->> v_name is null then
+      return format('placeholder {{%s}} of template %L has no value', v_name, t.name);
+    elsif jsonb_typeof(v_values -> v_name) in ('object', 'array') then
+      return format('placeholder {{%s}} of template %L must be a text or a number', v_name, t.name);
+    end if;
+  end loop;
+  if p_strict then
+    select key into v_name
+    from jsonb_object_keys(jsonb_strip_nulls(coalesce(p_parameters, '{}'))) key
+    where key <> all (v_names)
+    limit 1;
+    if found then
+      return format('template %L has no placeholder {{%s}}', t.name, v_name);
+    end if;
+  end if;
+  v_text := outbox_engine.rendered_text(t, p_parameters);
+  if char_length(v_text) > 2000 then
+    return outbox_engine.length_problem(t, v_values);
+  elsif outbox_engine.is_blank(v_text) then
+    return format('template %L becomes a text that is all blank', t.name);
+  end if;
+  return null;
+end
+$$;
+
 create function outbox_engine.write_template_bounds(t public.outbox_templates) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -1051,7 +1148,7 @@ as $$
   insert into outbox_engine.template_bounds (template, names, required, literal_length, growth)
   select t.name, outbox_engine.placeholders(t.body), b.required, b.literal_length, b.growth
   from outbox_engine.text_bounds(t) b
-  where btrim(outbox_engine.plain_text(outbox_engine.without_placeholders(t.body, '')), E' \t\r\n') <> ''
+  where not outbox_engine.is_blank(outbox_engine.plain_text(outbox_engine.without_placeholders(t.body, '')))
 $$;
 
 create function outbox_engine.after_template_change() returns trigger
@@ -1060,6 +1157,37 @@ as $$
 begin
   perform outbox_engine.write_template_bounds(new);
   return null;
+end
+$$;
+
+create or replace function outbox_engine.template_problem(t public.outbox_templates) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_braces text := substring(
+    outbox_engine.without_placeholders(t.body, '') from '\{\{[^{}]{0,40}\}{0,2}|\}\}');
+  v_problem text;
+begin
+  if btrim(coalesce(t.name, '')) = '' or outbox_engine.is_blank(coalesce(t.body, '')) then
+    return 'a template needs a name and a body';
+  elsif char_length(t.name) > 200 then
+    return format('name has %s characters, 200 are allowed', char_length(t.name));
+  elsif char_length(t.body) > 2000 then
+    return format('body has %s characters, 2000 are allowed', char_length(t.body));
+  elsif v_braces is not null then
+    return format(
+      '%L in the body is not a placeholder; write {{name}} with letters, digits and _', v_braces);
+  end if;
+  v_problem := outbox_engine.defaults_problem(t);
+  if v_problem is not null then
+    return v_problem;
+  elsif outbox_engine.is_blank(outbox_engine.rendered_text(t, null)) then
+    return 'the defaults make a text of the template that is all blank';
+  end if;
+  -- The shortest text that leaves the defaults as they are: placeholders without a default are empty.
+  return outbox_engine.length_problem(t, (
+    select coalesce(jsonb_object_agg(n, ''), '{}') from unnest(outbox_engine.placeholders(t.body)) n
+  ) || t.defaults);
 end
 $$;
 
@@ -1189,9 +1317,7 @@ $$;
 create function outbox_engine.invisible_pattern() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
-    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0'
-    || '\ufff9-\ufffb\U000e0000-\U000e0fff]'
+  select '(?![ \u00a0\u2009\u202f])' || outbox_engine.blank_pattern()
 $$;
 
 create function outbox_engine.character_name(p_character text) returns text
@@ -1465,6 +1591,12 @@ begin
 end
 $$;
 
+create function public.outbox_events(public.outbox) returns setof public.outbox_events
+language sql stable
+as $$
+  select e.* from public.outbox_events e where e.outbox_id = $1.id order by e.id
+$$;
+
 create or replace function outbox_engine.queue_time() returns timestamptz
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
@@ -1506,10 +1638,8 @@ as $$
 begin
   if new.send_at <> old.send_at then
     new.due_at := new.send_at;
-    if new.send_at > outbox_engine.now() then
-      new.queue := 'w';
-      new.status := 'scheduled';
-    end if;
+    new.queue := case when new.send_at > outbox_engine.now() then 'w' else 'r' end;
+    new.status := case new.queue when 'w' then 'scheduled' else 'pending' end;
   end if;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.due_at);
   return new;
@@ -1969,7 +2099,7 @@ begin
   end if;
 
   if r.template is null then
-    if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
+    if r.body is null or r.body !~ '[!-~]' and outbox_engine.is_blank(r.body) then
       perform outbox_engine.refuse(
         'body is empty',
         case when r.media_url is not null then 'An MMS needs a caption. ' else '' end
@@ -1986,8 +2116,11 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
+  if r.idempotency_key !~ '[!-~]' and outbox_engine.is_blank(r.idempotency_key) then
+    perform outbox_engine.refuse(
+      'idempotency_key is empty', 'Leave it out, or null, for a message without a key.');
   -- The check constraint on the column refuses it too, but in less helpful words.
-  if char_length(r.idempotency_key) > 255 then
+  elsif char_length(r.idempotency_key) > 255 then
     perform outbox_engine.refuse(
       format('idempotency_key %L has %s characters, 255 are allowed',
         left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
@@ -2091,14 +2224,21 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if num_nonnulls(
-    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
     new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
     new.reported_at, new.cancel_requested_at, new.sends_alone
-  ) > 0 or new.route <> 0 then
+  ) > 0 or new.route <> 0 or new.owner_id is not null and current_user <> 'service_role' then
     raise exception using errcode = '42501',
-      message = 'a column that only the engine writes was given a value',
-      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
-        || 'idempotency_key, metadata, secret, media_url, channel.';
+      message = 'a column that only the engine writes was given a value: ' || (
+        select string_agg(c.key, ', ' order by c.key)
+        from jsonb_each(jsonb_strip_nulls(to_jsonb(new))) c
+        where c.key not in ('id', 'recipient', 'body', 'template', 'parameters', 'sender', 'send_at',
+            'expires_at', 'priority', 'idempotency_key', 'metadata', 'secret', 'media_url', 'channel')
+          and (c.key, c.value) <> ('route', '0'::jsonb)
+          and (c.key <> 'owner_id' or current_user <> 'service_role')
+      ),
+      hint = 'Leave it out. Apps insert recipient, body, template, parameters, sender, send_at, expires_at, '
+        || 'priority, idempotency_key, metadata, secret, media_url, channel, and servers owner_id.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
@@ -2119,30 +2259,224 @@ begin
 end
 $$;
 
-create or replace function outbox_engine.before_app_update() returns trigger
+create function outbox_engine.changeable_columns() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array[
+    'send_at', 'expires_at', 'body', 'parameters', 'recipient', 'priority', 'metadata', 'media_url'
+  ]
+$$;
+
+create function outbox_engine.changed_columns(p_old public.outbox, p_new public.outbox) returns text[]
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select n.key
+    from json_each(row_to_json(p_new)) with ordinality n (key, value, place)
+    where n.value::jsonb is distinct from to_jsonb(p_old) -> n.key
+    order by n.place
+  )
+$$;
+
+create function outbox_engine.change_problem(p_message public.outbox, p_columns text[]) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_message.id is null then
+    return 'missing';
+  elsif p_message.campaign is not null then
+    return 'campaign';
+  elsif p_message.status = 'cancelled' then
+    return 'cancelled';
+  elsif p_message.status not in ('scheduled', 'pending') then
+    return 'too_late';
+  elsif p_columns && array['body', 'parameters', 'recipient', 'media_url'] and exists (
+    select
+    from outbox_engine.dispatch_members m
+    join outbox_engine.dispatches d on d.id = m.dispatch_id
+    where m.outbox_id = p_message.id and d.state not in ('accepted', 'refused', 'released')
+  ) then
+    return 'in_doubt';
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.change_problem_words(
+  p_problem text, p_message public.outbox, out message text, out hint text
+)
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select
+    case p_problem
+      when 'missing' then 'there is no such message'
+      when 'campaign' then format('message %s belongs to campaign %L', m.id, m.campaign)
+      when 'cancelled' then format('message %s is cancelled', m.id)
+      when 'too_late' then format('message %s is %s: it is too late to change it', m.id, m.status)
+      when 'in_doubt' then format(
+        'a request with message %s was never answered: the provider may still send what it said', m.id)
+      when 'was_in_request' then format('message %s was in a request before it was cancelled', m.id)
+      when 'text_removed' then format('the text of message %s was removed', m.id)
+    end,
+    case p_problem
+      when 'missing' then 'Retention deletes messages some time after their end. Insert a new one.'
+      when 'campaign' then 'Change the member in outbox_campaign_members: its messages follow.'
+      when 'cancelled' then 'outbox_reschedule revives a cancelled message that was never in a request.'
+      when 'too_late' then 'Only messages that are scheduled or pending can change. Add .in(''status'', '
+        || '[''scheduled'', ''pending'']) to the update to leave others out.'
+      when 'in_doubt' then 'Change its time, expiry, priority or metadata, or cancel it and insert a new one.'
+      when 'was_in_request' then 'Insert a new message with a key of its own.'
+      when 'text_removed' then 'Give it a new one.'
+    end
+  from (select p_message.id, p_message.campaign, p_message.status) m
+$$;
+
+create function outbox_engine.default_expiry(
+  p_send_at timestamptz, p_secret boolean, p_now timestamptz
+) returns timestamptz
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  -- Not beyond the end of the calendar.
+  select least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
+    + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end
+$$;
+
+create function outbox_engine.checked_change(
+  p_old public.outbox, p_new public.outbox, p_now timestamptz
+) returns public.outbox
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_changed public.outbox := new;
+  r public.outbox := p_new;
+  v_checked public.outbox;
 begin
-  v_changed.status := old.status;
-  if new.status is distinct from 'cancelled' or v_changed *<> old then
+  r.send_at := coalesce(r.send_at, p_now);
+  if r.send_at <> p_old.send_at then
+    if not outbox_engine.is_outside_calendar(r.send_at) then
+      r.send_at := greatest(r.send_at, p_now);
+    end if;
+    if r.status in ('scheduled', 'pending') then
+      r.status := case when r.send_at > p_now then 'scheduled' else 'pending' end;
+    end if;
+    if r.expires_at = p_old.expires_at
+      and r.expires_at = outbox_engine.default_expiry(p_old.send_at, r.secret, p_old.send_at) then
+      r.expires_at := null;
+    end if;
+  end if;
+  r.expires_at := coalesce(r.expires_at, outbox_engine.default_expiry(r.send_at, r.secret, p_now));
+  r.priority := coalesce(r.priority, case when r.secret then 0 else 100 end);
+  if rtrim(r.recipient, '0123456789') <> '+' then
+    r.recipient := outbox_engine.read_recipient(r.recipient);
+  end if;
+  if r.media_url is distinct from p_old.media_url then
+    r.channel := case when r.media_url is null then 'sms' else 'mms' end;
+    r.channel := outbox_engine.checked_channel(r);
+  end if;
+
+  v_checked := r;
+  if r.template is not null then
+    if r.body is distinct from p_old.body then
+      perform outbox_engine.refuse(
+        format('message %s has template %L, which makes its text', r.id, r.template),
+        'Change parameters instead, or cancel the message and insert a new one.');
+    end if;
+    v_checked.body := null;
+  end if;
+  perform outbox_engine.check_message(v_checked, p_now);
+  -- Edits of a template check the messages that wait, so not one that was cancelled.
+  if r.template is not null
+    and (r.parameters is distinct from p_old.parameters or p_old.status = 'cancelled') then
+    r.parameters := jsonb_strip_nulls(coalesce(r.parameters, '{}'));
+    perform outbox_engine.check_template_use(r.template, r.parameters);
+    r.body := null;
+  end if;
+  return r;
+end
+$$;
+
+create function outbox_engine.log_change(p_old public.outbox, p_new public.outbox, p_event text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select p_new.id, outbox_engine.now(), 'app', p_event, p_new.status, array_to_string(c.columns, ', ')
+  from (
+    select array(
+      select u.name
+      from unnest(outbox_engine.changed_columns(p_old, p_new)) u (name)
+      where u.name = any (outbox_engine.changeable_columns())
+    ) as columns
+  ) c
+$$;
+
+create function outbox_engine.cancelled_by_app(p_old public.outbox) returns public.outbox
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r public.outbox := p_old;
+begin
+  if r.status in ('scheduled', 'pending', 'sending') then
+    r.cancel_requested_at := outbox_engine.now();
+  end if;
+  if r.status in ('scheduled', 'pending') then
+    r.status := 'cancelled';
+    r.finalized_at := r.cancel_requested_at;
+    r.queue := null;
+  end if;
+  perform outbox_engine.log_cancel_request(p_old, r);
+  return r;
+end
+$$;
+
+create function outbox_engine.refuse_columns(p_id bigint, p_columns text[], p_is_server boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_refused constant text := array_to_string(array(
+    select c from unnest(p_columns) c where c <> all (outbox_engine.changeable_columns())
+  ), ', ');
+begin
+  if not p_is_server then
     raise exception using errcode = '42501',
-      message = 'the outbox is written by the engine',
-      hint = 'The only change an app may make is to set status to cancelled.';
+      message = format('a signed-in user may only cancel message %s', p_id),
+      hint = 'Set status to cancelled, and nothing else. Change other columns from your server, with the '
+        || 'secret key.';
+  elsif v_refused <> '' then
+    raise exception using errcode = '42501',
+      message = format('an app may not change %s of message %s: the outbox is written by the engine',
+        v_refused, p_id),
+      hint = format(
+        'An app may change %s, or set status to cancelled and nothing else. To change another column, '
+          || 'cancel the message and insert a new one.',
+        array_to_string(outbox_engine.changeable_columns(), ', '));
   end if;
-  if old.status in ('scheduled', 'pending', 'sending') then
-    new.cancel_requested_at := outbox_engine.now();
+end
+$$;
+
+create or replace function outbox_engine.before_app_update() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- The role of the request. `current_user` is the owner of this function.
+  v_role constant text := coalesce(nullif(current_setting('role', true), 'none'), session_user);
+  v_columns constant text[] := outbox_engine.changed_columns(old, new);
+  v_problem text;
+  v_words record;
+begin
+  if new.status = 'cancelled' and v_columns <@ array['status'] then
+    return outbox_engine.cancelled_by_app(old);
+  elsif v_columns = '{}' then
+    return new;
   end if;
-  if old.status in ('scheduled', 'pending') then
-    new.finalized_at := new.cancel_requested_at;
-    new.queue := null;
-  else
-    new.status := old.status;
+  perform outbox_engine.refuse_columns(old.id, v_columns, v_role not in ('anon', 'authenticated'));
+  v_problem := outbox_engine.change_problem(old, v_columns);
+  if v_problem is not null then
+    v_words := outbox_engine.change_problem_words(v_problem, old);
+    perform outbox_engine.refuse(v_words.message, v_words.hint);
   end if;
-  -- Apps have no right to write events; for them `after_cancel_request` does it.
-  if current_user not in ('anon', 'authenticated', 'service_role') then
-    perform outbox_engine.log_cancel_request(old, new);
+  new := outbox_engine.checked_change(old, new, outbox_engine.now());
+  perform outbox_engine.log_change(old, new, 'changed');
+  if new.send_at <> old.send_at and new.status = 'pending' then
+    perform outbox_engine.tell_sleepers();
   end if;
   return new;
 end
@@ -2398,6 +2732,130 @@ as $$
     ('vonage', 1484, 'sender failed a check of rules', null),
     ('vonage', 1490, 'receipts of some parts are missing', null)
   on conflict (provider, code) do update set meaning = excluded.meaning, effect = excluded.effect
+$$;
+
+create function outbox_engine.revival_problem(p_message public.outbox) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_message.campaign is not null then
+    return 'campaign';
+  elsif p_message.batch_id is not null or p_message.dispatch_id is not null or exists (
+    select from outbox_engine.dispatch_members m where m.outbox_id = p_message.id
+  ) then
+    return 'was_in_request';
+  elsif p_message.body is null and p_message.parameters is null then
+    return 'text_removed';
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.reschedule_answer(p_id bigint, p_outcome text, p_problem text) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'id', o.id,
+    'in_time', p_problem is null,
+    'outcome', coalesce(p_problem, p_outcome),
+    'status', o.status,
+    'send_at', o.send_at,
+    'expires_at', o.expires_at,
+    'reason', w.message,
+    'hint', w.hint)
+  from (select) one
+  left join public.outbox o on o.id = p_id
+  cross join lateral outbox_engine.change_problem_words(p_problem, o) w
+$$;
+
+create function outbox_engine.write_change(
+  p_old public.outbox, p_new public.outbox, p_revives boolean, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_is_due constant boolean := p_new.send_at <= p_now;
+begin
+  update public.outbox
+  set send_at = p_new.send_at, expires_at = p_new.expires_at, body = p_new.body,
+    parameters = p_new.parameters, recipient = p_new.recipient, priority = p_new.priority,
+    metadata = p_new.metadata, media_url = p_new.media_url, channel = p_new.channel,
+    error = case when not p_revives then p_old.error end,
+    cancel_requested_at = case when not p_revives then p_old.cancel_requested_at end
+  where id = p_old.id;
+  if p_revives then
+    perform outbox_engine.change_statuses(
+      array[row(
+        p_old.id, case when v_is_due then 'revived' else 'revived_for_later' end, null,
+        greatest(p_new.send_at, p_now), 'revived',
+        array_to_string(outbox_engine.changed_columns(p_old, p_new), ', ')
+      )::outbox_engine.status_change],
+      'app', p_now);
+  else
+    perform outbox_engine.log_change(p_old, p_new, 'changed');
+  end if;
+  if v_is_due then
+    perform outbox_engine.tell_sleepers();
+  end if;
+end
+$$;
+
+create function public.outbox_reschedule(
+  p_id bigint default null, p_idempotency_key text default null, p_send_at timestamptz default null,
+  p_expires_at timestamptz default null, p_body text default null, p_parameters jsonb default null,
+  p_recipient text default null, p_priority smallint default null, p_metadata jsonb default null,
+  p_media_url text default null
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_old public.outbox;
+  v_new public.outbox;
+  v_now timestamptz;
+  v_columns text[];
+  v_problem text;
+  v_revives boolean;
+begin
+  if p_id is not null then
+    select * into v_old from public.outbox
+    where id = p_id and (p_idempotency_key is null or idempotency_key = p_idempotency_key)
+    for update;
+  elsif p_idempotency_key is not null then
+    select * into v_old from public.outbox where idempotency_key = p_idempotency_key for update;
+  else
+    perform outbox_engine.refuse('no message is named', 'Give p_id or p_idempotency_key.');
+  end if;
+  -- Behind the lock: by now, a claim that had the message has ended.
+  v_now := outbox_engine.now();
+  v_revives := coalesce(v_old.status = 'cancelled', false);
+  v_new := v_old;
+  v_new.body := coalesce(p_body, v_old.body);
+  v_new.parameters := coalesce(p_parameters, v_old.parameters);
+  v_new.recipient := coalesce(p_recipient, v_old.recipient);
+  v_new.priority := coalesce(p_priority, v_old.priority);
+  v_new.metadata := coalesce(p_metadata, v_old.metadata);
+  v_new.media_url := coalesce(p_media_url, v_old.media_url);
+  v_new.send_at := coalesce(
+    p_send_at, case when v_revives then greatest(v_old.send_at, v_now) else v_old.send_at end);
+  if v_new.send_at <> v_old.send_at and not outbox_engine.is_outside_calendar(v_new.send_at) then
+    v_new.expires_at := greatest(v_new.send_at, v_now) + (v_old.expires_at - v_old.send_at);
+  end if;
+  v_new.expires_at := coalesce(p_expires_at, v_new.expires_at);
+
+  v_columns := outbox_engine.changed_columns(v_old, v_new);
+  v_problem := case
+    when v_revives then outbox_engine.revival_problem(v_new)
+    else outbox_engine.change_problem(v_old, v_columns)
+  end;
+  if v_problem is null and (v_revives or v_columns <> '{}') then
+    v_new := outbox_engine.checked_change(v_old, v_new, v_now);
+    perform outbox_engine.write_change(v_old, v_new, v_revives, v_now);
+  end if;
+  return outbox_engine.reschedule_answer(
+    v_old.id,
+    case when v_revives then 'revived' when v_columns = '{}' then 'unchanged' else 'changed' end,
+    v_problem);
+end
 $$;
 
 create function outbox_engine.adoption_margin() returns interval
@@ -2678,7 +3136,7 @@ begin
     perform outbox_engine.refuse(
       format('effect %L is not stop, start, help, polite, negation or none', new.effect));
   elsif new.reply is not null and (
-    new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000
+    new.effect <> 'help' or outbox_engine.is_blank(new.reply) or char_length(new.reply) > 2000
   ) then
     perform outbox_engine.refuse('only a help word has a reply, of 1 to 2000 characters');
   elsif new.sender <> '' and not outbox_engine.is_sender(new.sender) then
@@ -6331,6 +6789,18 @@ begin
   from (select count(*) from probes) p, (select count(*) from changed) c;
   return array(select u.id from unnest(p_ids) with ordinality u (id, place)
     where u.id <> all (v_held) order by u.place);
+end
+$$;
+
+create function outbox_engine.before_held_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from outbox_engine.held_messages where outbox_id = new.id;
+  if found then
+    new.due_at := greatest(new.send_at, outbox_engine.now());
+  end if;
+  return new;
 end
 $$;
 
@@ -12489,7 +12959,8 @@ as $$
   from outbox_engine.old_processes() o
 $$;
 
-create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
+create trigger outbox_c_secret after insert or update of send_at, expires_at, secret on public.outbox
+  for each row
   when (new.secret)
   execute function outbox_engine.after_secret_message();
 create trigger outbox_d_times before update of send_at, expires_at on public.outbox for each row
@@ -12547,10 +13018,24 @@ create trigger outbox_5_route
       is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
   execute function outbox_engine.before_route_change();
 
+create trigger outbox_4_held before update of body, parameters, media_url on public.outbox for each row
+  when (new.queue = 'w' and old.queue = 'w'
+    and (new.body, new.parameters, new.media_url) is distinct from (old.body, old.parameters, old.media_url))
+  execute function outbox_engine.before_held_change();
+-- `before_app_update` writes cancel requests into the history by now. The post file drops this one.
+drop trigger outbox_4_cancel_request on public.outbox;
+create trigger outbox_4_cancel_request after update on public.outbox for each row
+  when (false)
+  execute function outbox_engine.after_cancel_request();
+
 revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
 grant execute on function public.outbox_end_process to service_role;
 revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_clocks to service_role;
+revoke all on function public.outbox_events from public, anon, authenticated, service_role;
+grant execute on function public.outbox_events to authenticated, service_role;
+revoke all on function public.outbox_reschedule from public, anon, authenticated, service_role;
+grant execute on function public.outbox_reschedule to service_role;
 revoke all on function public.outbox_decide_replies, public.outbox_list_replies from public, anon, authenticated, service_role;
 grant execute on function public.outbox_decide_replies, public.outbox_list_replies to service_role;
 revoke all on function public.outbox_send_sms, public.outbox_send_sms_over_http from public, anon, authenticated, service_role;

@@ -325,7 +325,8 @@ alter table outbox_engine.report_codes add constraint report_codes_effect_check 
 )) not valid;
 
 -- functions
-create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
+create trigger outbox_c_secret after insert or update of send_at, expires_at, secret on public.outbox
+  for each row
   when (new.secret)
   execute function outbox_engine.after_secret_message();
 create trigger outbox_d_times before update of send_at, expires_at on public.outbox for each row

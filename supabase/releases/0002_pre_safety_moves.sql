@@ -35,7 +35,9 @@ from (values
   ('suppressed', array['scheduled', 'pending'], 'suppressed', false),
   ('expired', array['scheduled', 'pending', 'sending'], 'expired', false),
   ('cancelled', array['scheduled', 'pending', 'sending'], 'cancelled', false),
-  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false)
+  ('unknown', array['sending', 'sent', 'dispatched'], 'unknown', false),
+  ('revived', array['cancelled'], 'pending', false),
+  ('revived_for_later', array['cancelled'], 'scheduled', false)
 ) t (event, statuses, becomes, is_silent)
 cross join lateral unnest(t.statuses) s (status)
 union all

@@ -52,6 +52,7 @@ declare
     'outbox_list_held', 'outbox_forget_adopted', 'outbox_record_failed_lookup', 'outbox_record_inbounds',
     'outbox_record_lookup',
     'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',
+    'outbox_events', 'outbox_reschedule',
     'outbox_resume_restored', 'outbox_retry', 'outbox_schema_version', 'outbox_select',
     'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
     'outbox_stage_members', 'outbox_status', 'outbox_switch_campaign',

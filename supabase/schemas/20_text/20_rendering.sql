@@ -65,6 +65,8 @@ begin
   if p_plain then
     v_text := outbox_engine.plain_text(v_text);
   end if;
-  return case when char_length(v_text) <= 2000 and btrim(v_text, E' \t\r\n') <> '' then v_text end;
+  return case
+    when char_length(v_text) <= 2000 and (v_text ~ '[!-~]' or not outbox_engine.is_blank(v_text)) then v_text
+  end;
 end
 $$;

@@ -106,7 +106,7 @@ begin
   v_text := outbox_engine.rendered_text(t, p_parameters);
   if char_length(v_text) > 2000 then
     return outbox_engine.length_problem(t, v_values);
-  elsif btrim(v_text, E' \t\r\n') = '' then
+  elsif outbox_engine.is_blank(v_text) then
     return format('template %L becomes a text that is all blank', t.name);
   end if;
   return null;
@@ -152,7 +152,7 @@ as $$
   insert into outbox_engine.template_bounds (template, names, required, literal_length, growth)
   select t.name, outbox_engine.placeholders(t.body), b.required, b.literal_length, b.growth
   from outbox_engine.text_bounds(t) b
-  where btrim(outbox_engine.plain_text(outbox_engine.without_placeholders(t.body, '')), E' \t\r\n') <> ''
+  where not outbox_engine.is_blank(outbox_engine.plain_text(outbox_engine.without_placeholders(t.body, '')))
 $$;
 
 -- Runs after each insert and update of a template.
@@ -219,7 +219,7 @@ declare
     outbox_engine.without_placeholders(t.body, '') from '\{\{[^{}]{0,40}\}{0,2}|\}\}');
   v_problem text;
 begin
-  if btrim(coalesce(t.name, '')) = '' or btrim(coalesce(t.body, ''), E' \t\r\n') = '' then
+  if btrim(coalesce(t.name, '')) = '' or outbox_engine.is_blank(coalesce(t.body, '')) then
     return 'a template needs a name and a body';
   elsif char_length(t.name) > 200 then
     return format('name has %s characters, 200 are allowed', char_length(t.name));
@@ -232,7 +232,7 @@ begin
   v_problem := outbox_engine.defaults_problem(t);
   if v_problem is not null then
     return v_problem;
-  elsif btrim(outbox_engine.rendered_text(t, null), E' \t\r\n') = '' then
+  elsif outbox_engine.is_blank(outbox_engine.rendered_text(t, null)) then
     return 'the defaults make a text of the template that is all blank';
   end if;
   -- The shortest text that leaves the defaults as they are: placeholders without a default are empty.

@@ -59,9 +59,7 @@ $$;
 create function outbox_engine.invisible_pattern() returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select '[\u0001-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f'
-    || '\u2000-\u2008\u200a-\u200f\u2028-\u202e\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0'
-    || '\ufff9-\ufffb\U000e0000-\U000e0fff]'
+  select '(?![ \u00a0\u2009\u202f])' || outbox_engine.blank_pattern()
 $$;
 
 -- An invisible character by its code, and by its Unicode name if it is a common one.

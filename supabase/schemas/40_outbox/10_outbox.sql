@@ -62,11 +62,11 @@ alter table public.outbox enable row level security;
 
 -- Triggers of one event run in the order of their names, so each trigger of this table has a number of its
 -- own. Before an insert: 1 refuses what apps may not write, 2 checks the row, fills in defaults and tells
--- processes that sleep. Before an update: 3 makes a cancel request of a status that the engine did not
--- write, 5 finds the route of a row that waits, 6 keeps a queued row above the queue bounds, 8 refuses what
--- is no transition, d times outside the calendar, e what is wrong with an MMS. After an update: 4 writes the
--- cancel request into the history, 7 gives the time of a campaign's message back, c notes when the text of a
--- secret message has to go, also after an insert.
+-- processes that sleep. Before an update: 3 checks what an app changes, and makes a cancel request of a
+-- status that the engine did not write, 4 ends the hold of a text that changes, 5 finds the route of a row
+-- that waits, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition, d times outside
+-- the calendar, e what is wrong with an MMS. After an update: 7 gives the time of a campaign's message back,
+-- c notes when the text of a secret message has to go, also after an insert.
 
 create index outbox_ready_on_route on public.outbox (route, priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
@@ -95,6 +95,8 @@ comment on column public.outbox.priority is
   'Smaller goes first: 0 for one-time codes, 100 by default, 200 for campaigns';
 comment on column public.outbox.status is
   'Written by the engine. An app may only set it to cancelled';
+comment on column public.outbox.owner_id is
+  'The signed-in user who inserted it, or whom a server names: sees the message and may cancel it';
 comment on column public.outbox.secret is
   'A one-time code or the like: no command shows its text, which is removed once it has expired';
 comment on column public.outbox.media_url is
@@ -150,6 +152,10 @@ create policy outbox_own on public.outbox for select to authenticated
   using (owner_id = (select outbox_engine.caller_id()));
 create policy outbox_own_insert on public.outbox for insert to authenticated
   with check (owner_id = (select outbox_engine.caller_id()));
+-- For cancel requests: a trigger refuses all other changes.
+create policy outbox_own_cancel on public.outbox for update to authenticated
+  using (owner_id = (select outbox_engine.caller_id()))
+  with check (owner_id = (select outbox_engine.caller_id()));
 create policy outbox_events_server on public.outbox_events for select to service_role using (true);
 -- An array, because it is read once, from an index, and then leads to the events by their index. A condition
 -- with `exists` is asked of each event of all users.
@@ -158,14 +164,23 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select o.id from public.outbox o where o.owner_id = (select outbox_engine.caller_id())
   )));
 
+-- The history of a message, for the API: `select=*,outbox_events(*)` reads it with the message. Without a
+-- setting of its own, so that it is planned as part of that query, with the caller's rights.
+create function public.outbox_events(public.outbox) returns setof public.outbox_events
+language sql stable
+as $$
+  select e.* from public.outbox_events e where e.outbox_id = $1.id order by e.id
+$$;
+revoke all on function public.outbox_events from public, anon, authenticated, service_role;
+grant execute on function public.outbox_events to authenticated, service_role;
+
 -- Projects from before October 2026 grant all rights on new tables and sequences to the roles of the API, so
 -- they are revoked first.
 revoke all on public.outbox, public.outbox_events from public, anon, authenticated, service_role;
 revoke all on sequence public.outbox_id_seq, public.outbox_events_id_seq
 from public, anon, authenticated, service_role;
 grant select on public.outbox, public.outbox_events to authenticated, service_role;
-grant insert (
-  recipient, body, template, parameters, sender, send_at, expires_at, priority, idempotency_key, metadata,
-  secret, media_url, channel
-) on public.outbox to service_role;
-grant update (status) on public.outbox to service_role;
+-- All columns, so that triggers can refuse those that apps may not write and say why. A missing right on a
+-- column is an error that names neither the column nor the reason.
+grant insert, update on public.outbox to service_role;
+grant update on public.outbox to authenticated;

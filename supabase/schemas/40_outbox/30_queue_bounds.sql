@@ -97,17 +97,15 @@ end
 $$;
 
 -- Runs when an update queues a row, or changes the time, priority or route of a queued row. `send_at` is
--- changed by hand only, such as in the table editor: the message then goes out at the new time.
+-- changed by apps and by hand only: the message then goes out at the new time.
 create function outbox_engine.before_requeue() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   if new.send_at <> old.send_at then
     new.due_at := new.send_at;
-    if new.send_at > outbox_engine.now() then
-      new.queue := 'w';
-      new.status := 'scheduled';
-    end if;
+    new.queue := case when new.send_at > outbox_engine.now() then 'w' else 'r' end;
+    new.status := case new.queue when 'w' then 'scheduled' else 'pending' end;
   end if;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.due_at);
   return new;

@@ -23,7 +23,7 @@ as $$
   select interval '15 minutes'
 $$;
 
--- Runs for each secret message that is inserted or gets another expiry.
+-- Runs for each secret message that is inserted, or whose expiry may have changed.
 create function outbox_engine.after_secret_message() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -34,6 +34,8 @@ begin
   return null;
 end
 $$;
-create trigger outbox_c_secret after insert or update of expires_at, secret on public.outbox for each row
+-- Also of `send_at`, which an expiry may follow.
+create trigger outbox_c_secret after insert or update of send_at, expires_at, secret on public.outbox
+  for each row
   when (new.secret)
   execute function outbox_engine.after_secret_message();

@@ -55,7 +55,7 @@ begin
   end if;
 
   if r.template is null then
-    if btrim(coalesce(r.body, ''), E' \t\r\n') = '' then
+    if r.body is null or r.body !~ '[!-~]' and outbox_engine.is_blank(r.body) then
       perform outbox_engine.refuse(
         'body is empty',
         case when r.media_url is not null then 'An MMS needs a caption. ' else '' end
@@ -72,8 +72,11 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
+  if r.idempotency_key !~ '[!-~]' and outbox_engine.is_blank(r.idempotency_key) then
+    perform outbox_engine.refuse(
+      'idempotency_key is empty', 'Leave it out, or null, for a message without a key.');
   -- The check constraint on the column refuses it too, but in less helpful words.
-  if char_length(r.idempotency_key) > 255 then
+  elsif char_length(r.idempotency_key) > 255 then
     perform outbox_engine.refuse(
       format('idempotency_key %L has %s characters, 255 are allowed',
         left(r.idempotency_key, 20) || '…', char_length(r.idempotency_key)),
@@ -178,21 +181,29 @@ $$;
 create trigger outbox_2_insert before insert on public.outbox for each row
   execute function outbox_engine.before_insert();
 
--- Runs before the trigger above, for the roles of the API. Column grants refuse the same; this also holds
--- where a project grants more. Not security definer, because `current_user` must be the caller.
+-- Runs before the trigger above, for the roles of the API. Refuses columns that only the engine writes. A
+-- server may name the owner of a message; a signed-in user is the owner. Not security definer, because
+-- `current_user` must be the caller.
 create function outbox_engine.before_app_insert() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if num_nonnulls(
-    new.owner_id, new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
+    new.campaign, new.status, new.status_code, new.batch_id, new.attempts, new.error, new.parts,
     new.created_at, new.sent_at, new.finalized_at, new.queue, new.due_at, new.dispatch_id, new.reported_rank,
     new.reported_at, new.cancel_requested_at, new.sends_alone
-  ) > 0 or new.route <> 0 then
+  ) > 0 or new.route <> 0 or new.owner_id is not null and current_user <> 'service_role' then
     raise exception using errcode = '42501',
-      message = 'a column that only the engine writes was given a value',
-      hint = 'Insert recipient, body, template, parameters, sender, send_at, expires_at, priority, '
-        || 'idempotency_key, metadata, secret, media_url, channel.';
+      message = 'a column that only the engine writes was given a value: ' || (
+        select string_agg(c.key, ', ' order by c.key)
+        from jsonb_each(jsonb_strip_nulls(to_jsonb(new))) c
+        where c.key not in ('id', 'recipient', 'body', 'template', 'parameters', 'sender', 'send_at',
+            'expires_at', 'priority', 'idempotency_key', 'metadata', 'secret', 'media_url', 'channel')
+          and (c.key, c.value) <> ('route', '0'::jsonb)
+          and (c.key <> 'owner_id' or current_user <> 'service_role')
+      ),
+      hint = 'Leave it out. Apps insert recipient, body, template, parameters, sender, send_at, expires_at, '
+        || 'priority, idempotency_key, metadata, secret, media_url, channel, and servers owner_id.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();

@@ -57,7 +57,7 @@ begin
     perform outbox_engine.refuse(
       format('effect %L is not stop, start, help, polite, negation or none', new.effect));
   elsif new.reply is not null and (
-    new.effect <> 'help' or btrim(new.reply, E' \t\r\n') = '' or char_length(new.reply) > 2000
+    new.effect <> 'help' or outbox_engine.is_blank(new.reply) or char_length(new.reply) > 2000
   ) then
     perform outbox_engine.refuse('only a help word has a reply, of 1 to 2000 characters');
   elsif new.sender <> '' and not outbox_engine.is_sender(new.sender) then

@@ -1,0 +1,23 @@
+-- Messages that apps may change.
+
+-- All columns, so that triggers can refuse those that apps may not write and say why. A missing right on a
+-- column is an error that names neither the column nor the reason.
+grant insert, update on public.outbox to service_role;
+grant update on public.outbox to authenticated;
+-- For cancel requests: a trigger refuses all other changes.
+create policy outbox_own_cancel on public.outbox for update to authenticated
+  using (owner_id = (select outbox_engine.caller_id()))
+  with check (owner_id = (select outbox_engine.caller_id()));
+comment on column public.outbox.owner_id is
+  'The signed-in user who inserted it, or whom a server names: sees the message and may cancel it';
+
+-- functions
+create trigger outbox_4_held before update of body, parameters, media_url on public.outbox for each row
+  when (new.queue = 'w' and old.queue = 'w'
+    and (new.body, new.parameters, new.media_url) is distinct from (old.body, old.parameters, old.media_url))
+  execute function outbox_engine.before_held_change();
+-- `before_app_update` writes cancel requests into the history by now. The post file drops this one.
+drop trigger outbox_4_cancel_request on public.outbox;
+create trigger outbox_4_cancel_request after update on public.outbox for each row
+  when (false)
+  execute function outbox_engine.after_cancel_request();

@@ -1,0 +1,130 @@
+-- Updates by apps: changes of messages that wait, and cancel requests.
+
+-- Writes a cancel request into the history, also one that came too late. `p_old` and `p_new` are the row
+-- before and after. Cancellations by the engine and by operators write their own events.
+create function outbox_engine.log_cancel_request(p_old public.outbox, p_new public.outbox) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status)
+  values (
+    p_new.id,
+    case
+      when p_new.cancel_requested_at is distinct from p_old.cancel_requested_at then p_new.cancel_requested_at
+      else outbox_engine.now()
+    end,
+    'app',
+    case
+      when p_new.status = 'cancelled' and p_old.status <> 'cancelled' then 'cancelled'
+      when p_new.status = 'sending' then 'cancel_requested'
+      else 'cancel_too_late'
+    end,
+    p_new.status
+  )
+$$;
+
+-- Writes what an app changed of a message into the history: the names of the columns, no values.
+create function outbox_engine.log_change(p_old public.outbox, p_new public.outbox, p_event text) returns void
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select p_new.id, outbox_engine.now(), 'app', p_event, p_new.status, array_to_string(c.columns, ', ')
+  from (
+    select array(
+      select u.name
+      from unnest(outbox_engine.changed_columns(p_old, p_new)) u (name)
+      where u.name = any (outbox_engine.changeable_columns())
+    ) as columns
+  ) c
+$$;
+
+-- A message for which an app or the table's owner requests the cancellation: cancelled where it is still
+-- here, and otherwise as it is. Writes the request into the history.
+create function outbox_engine.cancelled_by_app(p_old public.outbox) returns public.outbox
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r public.outbox := p_old;
+begin
+  if r.status in ('scheduled', 'pending', 'sending') then
+    r.cancel_requested_at := outbox_engine.now();
+  end if;
+  if r.status in ('scheduled', 'pending') then
+    r.status := 'cancelled';
+    r.finalized_at := r.cancel_requested_at;
+    r.queue := null;
+  end if;
+  perform outbox_engine.log_cancel_request(p_old, r);
+  return r;
+end
+$$;
+
+-- Refuses columns that an app may not change.
+create function outbox_engine.refuse_columns(p_id bigint, p_columns text[], p_is_server boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_refused constant text := array_to_string(array(
+    select c from unnest(p_columns) c where c <> all (outbox_engine.changeable_columns())
+  ), ', ');
+begin
+  if not p_is_server then
+    raise exception using errcode = '42501',
+      message = format('a signed-in user may only cancel message %s', p_id),
+      hint = 'Set status to cancelled, and nothing else. Change other columns from your server, with the '
+        || 'secret key.';
+  elsif v_refused <> '' then
+    raise exception using errcode = '42501',
+      message = format('an app may not change %s of message %s: the outbox is written by the engine',
+        v_refused, p_id),
+      hint = format(
+        'An app may change %s, or set status to cancelled and nothing else. To change another column, '
+          || 'cancel the message and insert a new one.',
+        array_to_string(outbox_engine.changeable_columns(), ', '));
+  end if;
+end
+$$;
+
+-- Runs before updates by apps, and before any other update of a status that is not the engine's: by functions
+-- of the project, in the SQL editor and in the table editor, which have the role of the engine. An update
+-- that changes nothing passes, so that an upsert can be repeated. Security definer, because apps have no
+-- right to write events.
+create function outbox_engine.before_app_update() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  -- The role of the request. `current_user` is the owner of this function.
+  v_role constant text := coalesce(nullif(current_setting('role', true), 'none'), session_user);
+  v_columns constant text[] := outbox_engine.changed_columns(old, new);
+  v_problem text;
+  v_words record;
+begin
+  if new.status = 'cancelled' and v_columns <@ array['status'] then
+    return outbox_engine.cancelled_by_app(old);
+  elsif v_columns = '{}' then
+    return new;
+  end if;
+  perform outbox_engine.refuse_columns(old.id, v_columns, v_role not in ('anon', 'authenticated'));
+  v_problem := outbox_engine.change_problem(old, v_columns);
+  if v_problem is not null then
+    v_words := outbox_engine.change_problem_words(v_problem, old);
+    perform outbox_engine.refuse(v_words.message, v_words.hint);
+  end if;
+  new := outbox_engine.checked_change(old, new, outbox_engine.now());
+  perform outbox_engine.log_change(old, new, 'changed');
+  if new.send_at <> old.send_at and new.status = 'pending' then
+    perform outbox_engine.tell_sleepers();
+  end if;
+  return new;
+end
+$$;
+create trigger outbox_3_app_update before update on public.outbox for each row
+  when (
+    current_user in ('anon', 'authenticated', 'service_role')
+    -- The engine's mark (`transitions`). It counts only at the depth of triggers that it names, so not in a
+    -- trigger of the project, and only for who has all rights on a table of the engine, which is its owner:
+    -- any role can set it.
+    or new.status <> old.status and (
+      current_setting('outbox.writer', true) is distinct from pg_trigger_depth()::text
+      or not has_table_privilege('outbox_engine.clock'::regclass, 'truncate'))
+  )
+  execute function outbox_engine.before_app_update();

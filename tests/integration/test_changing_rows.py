@@ -1,0 +1,450 @@
+"""Messages that wait can be changed by apps: changed or sent, never half."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from sandbox.local.stack import LocalStack
+from tests.calls import accept, claim, claim_all, find_nothing, mark_ambiguous, refuse
+from tests.campaigns import campaign, member, template
+from tests.engine import column, history, insert, later, number, stand_still
+from tests.races import overlap
+from tests.routes import route
+from tests.stack import Connection, as_engine
+
+USER = "0b2e4a5c-0000-4000-8000-000000000001"
+NBSP, ZWSP = "\N{NO-BREAK SPACE}", "\N{ZERO WIDTH SPACE}"
+
+
+@pytest.fixture
+def app(stack: LocalStack) -> Iterator[Connection]:
+    """An app's server, with the project's secret key."""
+    with closing(psycopg.connect(stack.admin_url, autocommit=True)) as connection:
+        connection.execute("set role service_role")
+        yield connection
+
+
+@pytest.fixture
+def user(stack: LocalStack) -> Iterator[Connection]:
+    """A signed-in user, whose id is ``USER``."""
+    with closing(psycopg.connect(stack.admin_url, autocommit=True)) as connection:
+        connection.execute("select set_config('request.jwt.claims', %s, false)", [json.dumps({"sub": USER})])
+        connection.execute("set role authenticated")
+        yield connection
+
+
+def change(app: Connection, outbox_id: int, **columns: Any) -> int:
+    """How many rows an app's update changes."""
+    sets = ", ".join(f"{name} = %s" for name in columns)
+    values = [Jsonb(value) if isinstance(value, dict) else value for value in columns.values()]
+    return app.execute(f"update public.outbox set {sets} where id = %s", [*values, outbox_id]).rowcount
+
+
+def reschedule(app: Connection, **arguments: Any) -> dict[str, Any]:
+    named = ", ".join(f"p_{name} => %s" for name in arguments)
+    values = [Jsonb(value) if isinstance(value, dict) else value for value in arguments.values()]
+    (answer,) = app.execute(f"select public.outbox_reschedule({named})", values).fetchone() or (None,)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def in_hours(db: Connection, hours: float) -> datetime:
+    (at,) = db.execute("select outbox_engine.now() + %s", [timedelta(hours=hours)]).fetchone() or (None,)
+    assert isinstance(at, datetime)
+    return at
+
+
+def test_app_changes_everything_that_waits(db: Connection, app: Connection) -> None:
+    (row,) = insert(db, send_at=in_hours(db, 1))
+    new = {
+        "send_at": in_hours(db, 2),
+        "expires_at": in_hours(db, 3),
+        "body": "changed",
+        "recipient": number(7),
+        "priority": 5,
+        "metadata": {"order": 7},
+        "media_url": "https://example.com/menu.jpg",
+    }
+
+    change(app, row, **new)
+
+    assert {name: column(db, name, row) for name in new} == new
+    assert column(db, "channel", row) == "mms"
+    changed = "recipient, body, send_at, expires_at, priority, metadata, media_url"
+    events = db.execute("select source, event, status, detail from public.outbox_events").fetchall()
+    assert events == [("app", "changed", "scheduled", changed)]
+
+
+def test_changed_number_is_read_as_on_insert(db: Connection, app: Connection) -> None:
+    (row,) = insert(db)
+
+    change(app, row, recipient="+1 (202) 555-0123", media_url=None)
+
+    assert column(db, "recipient", row) == "+12025550123"
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"recipient": "0151"}, "E.164"),
+        ({"body": ""}, "body is empty"),
+        ({"body": None}, "body is empty"),
+        ({"body": f"{NBSP}{ZWSP}\u3164\u2800\n"}, "body is empty"),
+        ({"body": "x" * 2001}, "2001 characters"),
+        ({"expires_at": "2020-01-01"}, "is not after now"),
+        ({"send_at": "2300-01-01"}, "is not between 1970 and 2200"),
+        ({"send_at": "infinity"}, "is not an instant"),
+        ({"send_at": "2100-01-01", "expires_at": "2099-01-01"}, "is not after send_at"),
+        ({"parameters": {"name": "Ada"}}, "parameters without a template"),
+        ({"media_url": "http://example.com/a.jpg"}, "does not begin with https://"),
+    ],
+)
+def test_changes_are_checked_as_on_insert(db: Connection, app: Connection, columns: dict[str, Any], says: str) -> None:
+    (row,) = insert(db)
+
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=says):
+        change(app, row, **columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({"status": "pending", "queue": "w"}, "queue"),
+        ({"status": "delivered"}, "status"),
+        ({"status": "cancelled", "body": "x"}, "status"),
+        ({"sender": "Bistro"}, "sender"),
+        ({"idempotency_key": "k"}, "idempotency_key"),
+        ({"owner_id": str(uuid4())}, "owner_id"),
+        ({"secret": True}, "secret"),
+        ({"attempts": 9, "error": "x"}, "attempts, error"),
+    ],
+)
+def test_other_columns_are_refused_by_name(db: Connection, app: Connection, columns: dict[str, Any], named: str) -> None:
+    (row,) = insert(db)
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match=f"may not change {named} of message {row}") as refused:
+        change(app, row, **columns)
+
+    assert "send_at, expires_at, body" in str(refused.value.diag.message_hint)
+
+
+@pytest.mark.parametrize("status", ["sending", "sent", "delivered"])
+def test_change_after_the_claim_is_refused(db: Connection, app: Connection, status: str) -> None:
+    (row,) = insert(db)
+    as_engine(db, "update public.outbox set status = %s, queue = null", [status])
+
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"message {row} is {status}: it is too late") as refused:
+        change(app, row, body="changed")
+
+    assert "scheduled or pending" in str(refused.value.diag.message_hint)
+    assert change(app, row, body="hello") == 1
+    assert history(db, row) == []
+
+
+def test_cancelled_message_does_not_change(db: Connection, app: Connection) -> None:
+    (row,) = insert(db)
+    change(app, row, status="cancelled")
+
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="is cancelled") as refused:
+        change(app, row, body="changed")
+
+    assert "outbox_reschedule" in str(refused.value.diag.message_hint)
+
+
+def test_campaign_message_changes_through_its_member(db: Connection, app: Connection) -> None:
+    template(db)
+    campaign(db, schedule="once", starts_at="2026-11-24 12:00+00", late_limit="100 years")
+    member(db)
+    db.execute("select public.outbox_expand_campaigns(1000)")
+    (row,) = (int(str(found)) for (found,) in db.execute("select id from public.outbox"))
+
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="belongs to campaign 'c'") as refused:
+        change(app, row, priority=5)
+
+    assert "outbox_campaign_members" in str(refused.value.diag.message_hint)
+    answer = reschedule(app, id=row, priority=5)
+    assert (answer["in_time"], answer["outcome"]) == (False, "campaign")
+
+
+def test_upsert_changes_a_waiting_message_once(db: Connection, app: Connection) -> None:
+    upsert = (
+        "insert into public.outbox (recipient, body, idempotency_key) values (%s, %s, 'k') on conflict (idempotency_key)"
+        " do update set recipient = excluded.recipient, body = excluded.body, idempotency_key = excluded.idempotency_key"
+    )
+    for body in ("first", "second", "second"):
+        app.execute(upsert, [number(0), body])
+    sent = claim(db)
+    app.execute(upsert, [number(0), "second"])
+
+    assert sent["body"] == "second"
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="too late"):
+        app.execute(upsert, [number(0), "third"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status", "claimed"),
+    [(1, 2, "scheduled", 0), (0, 2, "scheduled", 0), (2, -1, "pending", 1), (2, None, "pending", 1)],
+)
+def test_new_time_queues_the_message_for_it(
+    db: Connection, app: Connection, before: float, after: float | None, status: str, claimed: int
+) -> None:
+    (row,) = insert(db, send_at=in_hours(db, before))
+
+    change(app, row, send_at=None if after is None else in_hours(db, after))
+
+    assert column(db, "status", row) == status
+    assert column(db, "expires_at - send_at", row) == timedelta(days=3)
+    assert len(claim_all(db)) == claimed
+
+
+def test_chosen_expiry_stays_where_it_is(db: Connection, app: Connection) -> None:
+    chosen = in_hours(db, 4)
+    (row,) = insert(db, send_at=in_hours(db, 1), expires_at=chosen)
+
+    change(app, row, send_at=in_hours(db, 2))
+
+    assert column(db, "expires_at", row) == chosen
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="is not after send_at"):
+        change(app, row, send_at=in_hours(db, 5))
+    change(app, row, send_at=in_hours(db, 5), expires_at=None)
+    assert column(db, "expires_at - send_at", row) == timedelta(days=3)
+
+
+def test_moved_code_is_blanked_after_its_new_expiry(db: Connection, app: Connection) -> None:
+    (row,) = insert(db, secret=True)
+
+    change(app, row, send_at=in_hours(db, 1))
+
+    assert column(db, "expires_at - send_at", row) == timedelta(minutes=15)
+    assert db.execute("select blank_at from outbox_engine.secret_messages").fetchall() == [(column(db, "expires_at", row),)]
+
+
+def test_parameters_are_checked_and_make_a_new_text(db: Connection, app: Connection) -> None:
+    template(db)
+    (row,) = insert(db, body=None, template="hi", parameters=Jsonb({"name": "Ada"}))  # type: ignore[arg-type]
+    refuse(db, claim(db), "throttled")
+    later(db, "10 minutes")
+
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="no placeholder {{nam}}"):
+        change(app, row, parameters={"nam": "Grace"})
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="which makes its text"):
+        change(app, row, body="Hello Grace")
+    change(app, row, parameters={"name": "Grace"})
+
+    assert claim(db)["body"] == "Hello Grace"
+
+
+def test_new_number_and_priority_match_the_route_anew(db: Connection, app: Connection) -> None:
+    urgent = route(db, "urgent", priority_below=50)
+    (row,) = insert(db)
+    db.execute("select outbox_engine.advance_queue_bounds(500)")
+    later(db, "1 second")
+    db.execute("select outbox_engine.advance_queue_bounds(500)")
+    assert column(db, "route", row) == 0
+
+    change(app, row, priority=5)
+
+    assert column(db, "route", row) == urgent
+    assert column(db, "due_at >= outbox_engine.queue_time()", row)
+    assert claim(db)["body"] == "hello"
+
+
+@pytest.mark.parametrize("app_first", [True, False])
+def test_change_during_a_claim_is_whole_or_refused(db: Connection, app: Connection, app_first: bool) -> None:
+    (row,) = insert(db)
+
+    def edit() -> str:
+        try:
+            change(app, row, body="changed", recipient=number(9))
+        except psycopg.errors.InvalidParameterValue as refused:
+            return str(refused)
+        return "changed"
+
+    if app_first:
+        _, during = overlap(app, edit, lambda: claim_all(db))
+        assert during == []
+        sent = claim(db)
+        assert (sent["body"], sent["recipients"]) == ("changed", [number(9)])
+    else:
+        sent, told = overlap(db, lambda: claim(db), edit)
+        assert "too late" in told
+        assert (sent["body"], column(db, "body", row), column(db, "recipient", row)) == ("hello", "hello", number(0))
+
+
+@pytest.mark.parametrize("app_first", [True, False])
+def test_reschedule_during_a_claim_says_who_won(db: Connection, app: Connection, app_first: bool) -> None:
+    (row,) = insert(db)
+    tomorrow = in_hours(db, 24)
+
+    if app_first:
+        answer, during = overlap(app, lambda: reschedule(app, id=row, send_at=tomorrow), lambda: claim_all(db))
+    else:
+        during, answer = overlap(db, lambda: claim_all(db), lambda: reschedule(app, id=row, send_at=tomorrow))
+
+    assert (answer["in_time"], answer["status"], len(during)) == (
+        (True, "scheduled", 0) if app_first else (False, "sending", 1)
+    )
+    assert column(db, "send_at", row) == tomorrow if app_first else column(db, "send_at", row) < tomorrow
+
+
+def test_moved_appointment_keeps_its_key(db: Connection, app: Connection) -> None:
+    stand_still(db)
+    (row,) = insert(db, send_at=in_hours(db, 1), expires_at=in_hours(db, 5), idempotency_key="appointment-42")
+    change(app, row, status="cancelled")
+    moved = in_hours(db, 30)
+
+    answer = reschedule(app, idempotency_key="appointment-42", send_at=moved, body="Tomorrow at 9:00")
+
+    assert answer == {
+        "id": row,
+        "in_time": True,
+        "outcome": "revived",
+        "status": "scheduled",
+        "send_at": moved.isoformat(),
+        "expires_at": (moved + timedelta(hours=4)).isoformat(),
+        "reason": None,
+        "hint": None,
+    }
+    assert history(db, row) == ["cancelled", "revived"]
+    later(db, "31 hours")
+    assert claim(db)["body"] == "Tomorrow at 9:00"
+
+
+def test_revived_message_without_a_time_goes_now(db: Connection, app: Connection) -> None:
+    (row,) = insert(db)
+    change(app, row, status="cancelled")
+    later(db, "10 days")
+
+    answer = reschedule(app, id=row)
+
+    assert (answer["outcome"], answer["status"]) == ("revived", "pending")
+    assert claim(db)["recipients"] == [number(0)]
+
+
+def test_message_that_was_in_a_request_stays_cancelled(db: Connection, app: Connection) -> None:
+    (row,) = insert(db, idempotency_key="k")
+    dispatch = claim(db)
+    change(app, row, status="cancelled")
+    refuse(db, dispatch, "throttled")
+
+    answer = reschedule(app, idempotency_key="k", send_at=in_hours(db, 1))
+
+    assert (answer["in_time"], answer["outcome"], answer["status"]) == (False, "was_in_request", "cancelled")
+    assert f"message {row} was in a request" in answer["reason"]
+
+
+def test_reschedule_answers_that_it_is_too_late(db: Connection, app: Connection) -> None:
+    (row,) = insert(db, idempotency_key="k")
+    accept(db, claim(db), "B")
+
+    answer = reschedule(app, idempotency_key="k", send_at=in_hours(db, 1))
+
+    assert (answer["in_time"], answer["outcome"], answer["status"]) == (False, "too_late", "sent")
+    assert answer["reason"] == f"message {row} is sent: it is too late to change it"
+
+
+def test_reschedule_of_an_unknown_key_says_so(app: Connection) -> None:
+    answer = reschedule(app, idempotency_key="nowhere")
+
+    assert (answer["in_time"], answer["outcome"], answer["id"]) == (False, "missing", None)
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="no message is named"):
+        reschedule(app, body="x")
+
+
+def test_reschedule_without_changes_leaves_no_history(db: Connection, app: Connection) -> None:
+    (row,) = insert(db)
+
+    assert reschedule(app, id=row, body="hello")["outcome"] == "unchanged"
+    assert history(db, row) == []
+
+
+def test_content_stays_while_an_earlier_request_is_unproven(db: Connection, app: Connection) -> None:
+    """The provider may have the earlier text: the message would be recorded as sent with the new one."""
+    (row,) = insert(db)
+    mark_ambiguous(db, claim(db))
+    find_nothing(db)
+    assert column(db, "status", row) == "pending"
+
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="was never answered"):
+        change(app, row, body="changed")
+    change(app, row, priority=5)
+
+    assert column(db, "priority", row) == 5
+
+
+def test_new_text_ends_the_hold_of_the_old(db: Connection, app: Connection) -> None:
+    (row,) = insert(db)
+    db.execute("insert into outbox_engine.held_messages values (%s, 'sinch', 'p', %s)", [row, uuid4()])
+    as_engine(db, "update public.outbox set status = 'scheduled', queue = 'w', due_at = expires_at")
+
+    change(app, row, body="changed")
+
+    assert claim(db)["body"] == "changed"
+    assert db.execute("select from outbox_engine.held_messages").fetchall() == []
+
+
+def test_user_may_only_cancel_own_messages(db: Connection, user: Connection) -> None:
+    (mine,), (elses,) = insert(db, owner_id=USER), insert(db)
+
+    for columns in ({"body": "x"}, {"send_at": in_hours(db, 1)}, {"status": "pending", "priority": 1}):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may only cancel") as refused:
+            change(user, mine, **columns)
+        assert "from your server" in str(refused.value.diag.message_hint)
+    assert change(user, elses, status="cancelled") == 0
+    assert change(user, mine, status="cancelled") == 1
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reschedule(user, id=mine)
+
+    assert (column(db, "status", mine), column(db, "status", elses)) == ("cancelled", "pending")
+    assert history(db, mine) == ["cancelled"]
+
+
+def test_history_comes_with_the_callers_own_messages(db: Connection, user: Connection) -> None:
+    (mine,), (elses,) = insert(db, owner_id=USER), insert(db)
+    change(user, mine, status="cancelled")
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [elses])
+    embedded = "select o.id, array(select e.event from public.outbox_events(o) e) from public.outbox o order by o.id"
+
+    assert user.execute(embedded).fetchall() == [(mine, ["cancelled"])]
+    assert len(db.execute(embedded).fetchall()) == 2
+    plan = "\n".join(str(line) for (line,) in user.execute("explain " + embedded))
+    assert "outbox_events_message" in plan or "Seq Scan on outbox_events" in plan
+
+
+@pytest.mark.parametrize("key", ["", "  ", f"{NBSP}", ZWSP])
+def test_empty_key_is_refused(app: Connection, key: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="idempotency_key is empty"):
+        insert(app, idempotency_key=key)
+
+
+@pytest.mark.parametrize("blank", [NBSP, ZWSP, "\u2060\ufeff", "\u00ad", "\u3000\t", "\u2800", "\U000e0020", "\u200d\ufe0f"])
+def test_text_that_shows_nothing_is_refused_everywhere(db: Connection, blank: str) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="body is empty"):
+        insert(db, body=blank)
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="needs a name and a body"):
+        template(db, body=blank)
+    template(db, body="{{name}}")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="all blank"):
+        insert(db, body=None, template="hi", parameters=Jsonb({"name": blank}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["\u00e9", "\U0001f600", "\u200d\u0633", ".", "\N{NO-BREAK SPACE}!"])
+def test_text_with_one_visible_character_is_sent(db: Connection, text: str) -> None:
+    insert(db, body=text)
+
+    assert claim(db)["body"] == text
+
+
+def test_server_names_the_owner_of_a_message(db: Connection, app: Connection) -> None:
+    owner = uuid4()
+
+    (row,) = insert(app, owner_id=owner)
+
+    assert column(db, "owner_id", row) == owner
