@@ -11,10 +11,12 @@ from hypothesis import settings
 
 from jobs.runtime.settings import names
 from tests import commands, nightly
+from tests.changes import app, user
 from tests.engine import clocks, gateway, make_rig, rig, simulator_of_the_worker, sinch
 from tests.stack import cleaner, db, local_stack, other, stack
 
 __all__ = [
+    "app",
     "cleaner",
     "clocks",
     "db",
@@ -26,6 +28,7 @@ __all__ = [
     "simulator_of_the_worker",
     "sinch",
     "stack",
+    "user",
 ]
 
 # The variables and .env file of the machine that runs the tests belong to another project.

@@ -1078,7 +1078,8 @@ begin
     v_text := outbox_engine.plain_text(v_text);
   end if;
   return case
-    when char_length(v_text) <= 2000 and (v_text ~ '[!-~]' or not outbox_engine.is_blank(v_text)) then v_text
+    when char_length(v_text) <= 2000
+      and (ascii(v_text) between 33 and 126 or not outbox_engine.is_blank(v_text)) then v_text
   end;
 end
 $$;
@@ -1981,7 +1982,7 @@ end
 $$;
 
 create function outbox_engine.before_media_change() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   new.channel := outbox_engine.checked_channel(new);
@@ -2074,7 +2075,7 @@ end
 $$;
 
 create function outbox_engine.before_times_change() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.check_times(
@@ -2099,7 +2100,7 @@ begin
   end if;
 
   if r.template is null then
-    if r.body is null or r.body !~ '[!-~]' and outbox_engine.is_blank(r.body) then
+    if r.body is null or ascii(r.body) not between 33 and 126 and outbox_engine.is_blank(r.body) then
       perform outbox_engine.refuse(
         'body is empty',
         case when r.media_url is not null then 'An MMS needs a caption. ' else '' end
@@ -2116,7 +2117,7 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
-  if r.idempotency_key !~ '[!-~]' and outbox_engine.is_blank(r.idempotency_key) then
+  if ascii(r.idempotency_key) not between 33 and 126 and outbox_engine.is_blank(r.idempotency_key) then
     perform outbox_engine.refuse(
       'idempotency_key is empty', 'Leave it out, or null, for a message without a key.');
   -- The check constraint on the column refuses it too, but in less helpful words.
@@ -2268,14 +2269,14 @@ as $$
 $$;
 
 create function outbox_engine.changed_columns(p_old public.outbox, p_new public.outbox) returns text[]
-language sql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
-  select array(
-    select n.key
-    from json_each(row_to_json(p_new)) with ordinality n (key, value, place)
-    where n.value::jsonb is distinct from to_jsonb(p_old) -> n.key
-    order by n.place
-  )
+declare
+  v_old constant jsonb := to_jsonb(p_old);
+begin
+  return array(
+    select n.key from jsonb_each(to_jsonb(p_new)) n where n.value <> v_old -> n.key order by n.key);
+end
 $$;
 
 create function outbox_engine.change_problem(p_message public.outbox, p_columns text[]) returns text
@@ -2334,11 +2335,13 @@ $$;
 create function outbox_engine.default_expiry(
   p_send_at timestamptz, p_secret boolean, p_now timestamptz
 ) returns timestamptz
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+begin
   -- Not beyond the end of the calendar.
-  select least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
-    + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end
+  return least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
+    + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end;
+end
 $$;
 
 create function outbox_engine.checked_change(
@@ -2352,8 +2355,8 @@ declare
 begin
   r.send_at := coalesce(r.send_at, p_now);
   if r.send_at <> p_old.send_at then
-    if not outbox_engine.is_outside_calendar(r.send_at) then
-      r.send_at := greatest(r.send_at, p_now);
+    if r.send_at < p_now and r.send_at >= timestamptz '1970-01-01 00:00+00' then
+      r.send_at := p_now;
     end if;
     if r.status in ('scheduled', 'pending') then
       r.status := case when r.send_at > p_now then 'scheduled' else 'pending' end;
@@ -2394,18 +2397,14 @@ begin
 end
 $$;
 
-create function outbox_engine.log_change(p_old public.outbox, p_new public.outbox, p_event text) returns void
-language sql set search_path = pg_catalog, pg_temp
+create function outbox_engine.log_change(p_message public.outbox, p_columns text[], p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+begin
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select p_new.id, outbox_engine.now(), 'app', p_event, p_new.status, array_to_string(c.columns, ', ')
-  from (
-    select array(
-      select u.name
-      from unnest(outbox_engine.changed_columns(p_old, p_new)) u (name)
-      where u.name = any (outbox_engine.changeable_columns())
-    ) as columns
-  ) c
+  values (p_message.id, p_now, 'app', 'changed', p_message.status, array_to_string(p_columns, ', '));
+end
 $$;
 
 create function outbox_engine.cancelled_by_app(p_old public.outbox) returns public.outbox
@@ -2430,20 +2429,18 @@ $$;
 create function outbox_engine.refuse_columns(p_id bigint, p_columns text[], p_is_server boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_refused constant text := array_to_string(array(
-    select c from unnest(p_columns) c where c <> all (outbox_engine.changeable_columns())
-  ), ', ');
 begin
   if not p_is_server then
     raise exception using errcode = '42501',
       message = format('a signed-in user may only cancel message %s', p_id),
       hint = 'Set status to cancelled, and nothing else. Change other columns from your server, with the '
         || 'secret key.';
-  elsif v_refused <> '' then
+  elsif not p_columns <@ outbox_engine.changeable_columns() then
     raise exception using errcode = '42501',
       message = format('an app may not change %s of message %s: the outbox is written by the engine',
-        v_refused, p_id),
+        array_to_string(array(
+          select c from unnest(p_columns) c where c <> all (outbox_engine.changeable_columns())
+        ), ', '), p_id),
       hint = format(
         'An app may change %s, or set status to cancelled and nothing else. To change another column, '
           || 'cancel the message and insert a new one.',
@@ -2458,23 +2455,28 @@ as $$
 declare
   -- The role of the request. `current_user` is the owner of this function.
   v_role constant text := coalesce(nullif(current_setting('role', true), 'none'), session_user);
-  v_columns constant text[] := outbox_engine.changed_columns(old, new);
+  v_with_status public.outbox := old;
+  v_columns text[];
   v_problem text;
   v_words record;
+  v_now timestamptz;
 begin
-  if new.status = 'cancelled' and v_columns <@ array['status'] then
+  v_with_status.status := new.status;
+  if new.status = 'cancelled' and new *= v_with_status then
     return outbox_engine.cancelled_by_app(old);
-  elsif v_columns = '{}' then
+  elsif new *= old then
     return new;
   end if;
+  v_columns := outbox_engine.changed_columns(old, new);
   perform outbox_engine.refuse_columns(old.id, v_columns, v_role not in ('anon', 'authenticated'));
   v_problem := outbox_engine.change_problem(old, v_columns);
   if v_problem is not null then
     v_words := outbox_engine.change_problem_words(v_problem, old);
     perform outbox_engine.refuse(v_words.message, v_words.hint);
   end if;
-  new := outbox_engine.checked_change(old, new, outbox_engine.now());
-  perform outbox_engine.log_change(old, new, 'changed');
+  v_now := outbox_engine.now();
+  new := outbox_engine.checked_change(old, new, v_now);
+  perform outbox_engine.log_change(new, v_columns, v_now);
   if new.send_at <> old.send_at and new.status = 'pending' then
     perform outbox_engine.tell_sleepers();
   end if;
@@ -2769,7 +2771,7 @@ as $$
 $$;
 
 create function outbox_engine.write_change(
-  p_old public.outbox, p_new public.outbox, p_revives boolean, p_now timestamptz
+  p_old public.outbox, p_new public.outbox, p_columns text[], p_revives boolean, p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2788,11 +2790,11 @@ begin
       array[row(
         p_old.id, case when v_is_due then 'revived' else 'revived_for_later' end, null,
         greatest(p_new.send_at, p_now), 'revived',
-        array_to_string(outbox_engine.changed_columns(p_old, p_new), ', ')
+        array_to_string(p_columns, ', ')
       )::outbox_engine.status_change],
       'app', p_now);
   else
-    perform outbox_engine.log_change(p_old, p_new, 'changed');
+    perform outbox_engine.log_change(p_new, p_columns, p_now);
   end if;
   if v_is_due then
     perform outbox_engine.tell_sleepers();
@@ -2849,7 +2851,7 @@ begin
   end;
   if v_problem is null and (v_revives or v_columns <> '{}') then
     v_new := outbox_engine.checked_change(v_old, v_new, v_now);
-    perform outbox_engine.write_change(v_old, v_new, v_revives, v_now);
+    perform outbox_engine.write_change(v_old, v_new, v_columns, v_revives, v_now);
   end if;
   return outbox_engine.reschedule_answer(
     v_old.id,

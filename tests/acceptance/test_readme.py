@@ -72,7 +72,7 @@ def test_the_examples_in_javascript(stack: LocalStack, db: Connection) -> None:
     assert ran.returncode == 0, ran.stderr
     assert inserted(db) == [
         ("Your table is ready", "pending", 100, None),
-        ("Your appointment is tomorrow at 9:00.", "cancelled", 100, "appointment-42-2027-01-15"),
+        ("Your appointment is tomorrow at 9:00.", "scheduled", 100, "appointment-42-2027-01-15"),
     ]
 
 

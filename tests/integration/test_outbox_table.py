@@ -188,7 +188,6 @@ def test_an_upsert_that_ignores_duplicates_is_one_message(server_app: Client, db
         ("attempts", 0),
         ("batch_id", "01"),
         ("campaign", "spring"),
-        ("owner_id", "0b2e4a5c-0000-4000-8000-000000000001"),
         ("created_at", "2020-01-01T00:00:00Z"),
         ("finalized_at", "2020-01-01T00:00:00Z"),
         ("queue", "r"),
@@ -196,13 +195,13 @@ def test_an_upsert_that_ignores_duplicates_is_one_message(server_app: Client, db
     ],
 )
 def test_app_cannot_insert_an_engine_column(server_app: Client, name: str, value: Any) -> None:
-    assert refusal(server_app, **{name: value}).code == "42501"
+    refused = refusal(server_app, **{name: value})
+
+    assert (refused.code, str(refused.message).endswith(f"was given a value: {name}")) == ("42501", True)
 
 
-@pytest.mark.parametrize(
-    "change", [{"status": "delivered"}, {"body": "other"}, {"attempts": 9}, {"status": "cancelled", "error": "x"}]
-)
-def test_app_may_change_only_the_cancellation(server_app: Client, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"status": "delivered"}, {"attempts": 9}, {"status": "cancelled", "error": "x"}])
+def test_app_cannot_change_an_engine_column(server_app: Client, change: dict[str, Any]) -> None:
     row = insert(server_app)
 
     with pytest.raises(APIError) as refused:

@@ -263,12 +263,3 @@ def test_upkeep_goes_on_while_texts_are_due(db: Connection) -> None:
     upkeep(db, most=2)
 
     assert places_of(db, CODE) == []
-
-
-def test_app_may_not_unveil_a_message(db: Connection) -> None:
-    rights = db.execute(
-        "select has_column_privilege('service_role', 'public.outbox', 'secret', 'insert'),"
-        " has_column_privilege('service_role', 'public.outbox', 'secret', 'update')"
-    ).fetchone()
-
-    assert rights == (True, False)

@@ -10,8 +10,8 @@ as $$
     || '\U000e0000-\U000e0fff]'
 $$;
 
--- Whether a text has no character that can be seen. Null for null. Hot paths ask first whether it has a
--- visible character of ASCII, `~ '[!-~]'`, which spares nearly all texts the call.
+-- Whether a text has no character that can be seen. Null for null. Hot paths ask first whether it
+-- begins with a visible character of ASCII, `ascii(…) between 33 and 126`, which spares most texts the call.
 create function outbox_engine.is_blank(p_text text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$

@@ -66,7 +66,8 @@ begin
     v_text := outbox_engine.plain_text(v_text);
   end if;
   return case
-    when char_length(v_text) <= 2000 and (v_text ~ '[!-~]' or not outbox_engine.is_blank(v_text)) then v_text
+    when char_length(v_text) <= 2000
+      and (ascii(v_text) between 33 and 126 or not outbox_engine.is_blank(v_text)) then v_text
   end;
 end
 $$;

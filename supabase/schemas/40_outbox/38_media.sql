@@ -50,7 +50,7 @@ $$;
 -- Runs before an update that makes a message an MMS, or changes one. Not a constraint: every update of each
 -- SMS would check it again. Retention removes the URL of a final message and leaves the channel.
 create function outbox_engine.before_media_change() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   new.channel := outbox_engine.checked_channel(new);

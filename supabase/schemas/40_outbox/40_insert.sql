@@ -25,7 +25,7 @@ $$;
 -- Runs before an update that moves a message to a time outside the calendar, and refuses it. No constraint
 -- says that, because it would refuse every change of a row that has such a time from release 0.1.0.
 create function outbox_engine.before_times_change() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform outbox_engine.check_times(
@@ -55,7 +55,7 @@ begin
   end if;
 
   if r.template is null then
-    if r.body is null or r.body !~ '[!-~]' and outbox_engine.is_blank(r.body) then
+    if r.body is null or ascii(r.body) not between 33 and 126 and outbox_engine.is_blank(r.body) then
       perform outbox_engine.refuse(
         'body is empty',
         case when r.media_url is not null then 'An MMS needs a caption. ' else '' end
@@ -72,7 +72,7 @@ begin
     perform outbox_engine.refuse(format('body has %s characters, 2000 are allowed', char_length(r.body)));
   end if;
 
-  if r.idempotency_key !~ '[!-~]' and outbox_engine.is_blank(r.idempotency_key) then
+  if ascii(r.idempotency_key) not between 33 and 126 and outbox_engine.is_blank(r.idempotency_key) then
     perform outbox_engine.refuse(
       'idempotency_key is empty', 'Leave it out, or null, for a message without a key.');
   -- The check constraint on the column refuses it too, but in less helpful words.

@@ -9,16 +9,17 @@ as $$
   ]
 $$;
 
--- The columns in which two versions of a message differ, in the order of the table.
+-- The columns in which two versions of a message differ, by name. PL/pgSQL, because a statement that changes
+-- many messages calls it for each.
 create function outbox_engine.changed_columns(p_old public.outbox, p_new public.outbox) returns text[]
-language sql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
-  select array(
-    select n.key
-    from json_each(row_to_json(p_new)) with ordinality n (key, value, place)
-    where n.value::jsonb is distinct from to_jsonb(p_old) -> n.key
-    order by n.place
-  )
+declare
+  v_old constant jsonb := to_jsonb(p_old);
+begin
+  return array(
+    select n.key from jsonb_each(to_jsonb(p_new)) n where n.value <> v_old -> n.key order by n.key);
+end
 $$;
 
 -- Why an app may not change these columns of a message, as a code, or null where it may. What is in a request
@@ -82,11 +83,13 @@ $$;
 create function outbox_engine.default_expiry(
   p_send_at timestamptz, p_secret boolean, p_now timestamptz
 ) returns timestamptz
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+begin
   -- Not beyond the end of the calendar.
-  select least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
-    + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end
+  return least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
+    + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end;
+end
 $$;
 
 -- A message with the changes that an app makes: checked as on insert, with null as the default of each
@@ -104,8 +107,8 @@ declare
 begin
   r.send_at := coalesce(r.send_at, p_now);
   if r.send_at <> p_old.send_at then
-    if not outbox_engine.is_outside_calendar(r.send_at) then
-      r.send_at := greatest(r.send_at, p_now);
+    if r.send_at < p_now and r.send_at >= timestamptz '1970-01-01 00:00+00' then
+      r.send_at := p_now;
     end if;
     if r.status in ('scheduled', 'pending') then
       r.status := case when r.send_at > p_now then 'scheduled' else 'pending' end;

@@ -23,18 +23,14 @@ as $$
 $$;
 
 -- Writes what an app changed of a message into the history: the names of the columns, no values.
-create function outbox_engine.log_change(p_old public.outbox, p_new public.outbox, p_event text) returns void
-language sql set search_path = pg_catalog, pg_temp
+create function outbox_engine.log_change(p_message public.outbox, p_columns text[], p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+begin
   insert into public.outbox_events (outbox_id, at, source, event, status, detail)
-  select p_new.id, outbox_engine.now(), 'app', p_event, p_new.status, array_to_string(c.columns, ', ')
-  from (
-    select array(
-      select u.name
-      from unnest(outbox_engine.changed_columns(p_old, p_new)) u (name)
-      where u.name = any (outbox_engine.changeable_columns())
-    ) as columns
-  ) c
+  values (p_message.id, p_now, 'app', 'changed', p_message.status, array_to_string(p_columns, ', '));
+end
 $$;
 
 -- A message for which an app or the table's owner requests the cancellation: cancelled where it is still
@@ -62,20 +58,18 @@ $$;
 create function outbox_engine.refuse_columns(p_id bigint, p_columns text[], p_is_server boolean) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-  v_refused constant text := array_to_string(array(
-    select c from unnest(p_columns) c where c <> all (outbox_engine.changeable_columns())
-  ), ', ');
 begin
   if not p_is_server then
     raise exception using errcode = '42501',
       message = format('a signed-in user may only cancel message %s', p_id),
       hint = 'Set status to cancelled, and nothing else. Change other columns from your server, with the '
         || 'secret key.';
-  elsif v_refused <> '' then
+  elsif not p_columns <@ outbox_engine.changeable_columns() then
     raise exception using errcode = '42501',
       message = format('an app may not change %s of message %s: the outbox is written by the engine',
-        v_refused, p_id),
+        array_to_string(array(
+          select c from unnest(p_columns) c where c <> all (outbox_engine.changeable_columns())
+        ), ', '), p_id),
       hint = format(
         'An app may change %s, or set status to cancelled and nothing else. To change another column, '
           || 'cancel the message and insert a new one.',
@@ -94,23 +88,28 @@ as $$
 declare
   -- The role of the request. `current_user` is the owner of this function.
   v_role constant text := coalesce(nullif(current_setting('role', true), 'none'), session_user);
-  v_columns constant text[] := outbox_engine.changed_columns(old, new);
+  v_with_status public.outbox := old;
+  v_columns text[];
   v_problem text;
   v_words record;
+  v_now timestamptz;
 begin
-  if new.status = 'cancelled' and v_columns <@ array['status'] then
+  v_with_status.status := new.status;
+  if new.status = 'cancelled' and new *= v_with_status then
     return outbox_engine.cancelled_by_app(old);
-  elsif v_columns = '{}' then
+  elsif new *= old then
     return new;
   end if;
+  v_columns := outbox_engine.changed_columns(old, new);
   perform outbox_engine.refuse_columns(old.id, v_columns, v_role not in ('anon', 'authenticated'));
   v_problem := outbox_engine.change_problem(old, v_columns);
   if v_problem is not null then
     v_words := outbox_engine.change_problem_words(v_problem, old);
     perform outbox_engine.refuse(v_words.message, v_words.hint);
   end if;
-  new := outbox_engine.checked_change(old, new, outbox_engine.now());
-  perform outbox_engine.log_change(old, new, 'changed');
+  v_now := outbox_engine.now();
+  new := outbox_engine.checked_change(old, new, v_now);
+  perform outbox_engine.log_change(new, v_columns, v_now);
   if new.send_at <> old.send_at and new.status = 'pending' then
     perform outbox_engine.tell_sleepers();
   end if;

@@ -37,9 +37,9 @@ as $$
   cross join lateral outbox_engine.change_problem_words(p_problem, o) w
 $$;
 
--- Writes the changed columns of a message. With `p_revives` it is sent after all.
+-- Writes a message with its changed columns. With `p_revives` it is sent after all.
 create function outbox_engine.write_change(
-  p_old public.outbox, p_new public.outbox, p_revives boolean, p_now timestamptz
+  p_old public.outbox, p_new public.outbox, p_columns text[], p_revives boolean, p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -58,11 +58,11 @@ begin
       array[row(
         p_old.id, case when v_is_due then 'revived' else 'revived_for_later' end, null,
         greatest(p_new.send_at, p_now), 'revived',
-        array_to_string(outbox_engine.changed_columns(p_old, p_new), ', ')
+        array_to_string(p_columns, ', ')
       )::outbox_engine.status_change],
       'app', p_now);
   else
-    perform outbox_engine.log_change(p_old, p_new, 'changed');
+    perform outbox_engine.log_change(p_new, p_columns, p_now);
   end if;
   if v_is_due then
     perform outbox_engine.tell_sleepers();
@@ -123,7 +123,7 @@ begin
   end;
   if v_problem is null and (v_revives or v_columns <> '{}') then
     v_new := outbox_engine.checked_change(v_old, v_new, v_now);
-    perform outbox_engine.write_change(v_old, v_new, v_revives, v_now);
+    perform outbox_engine.write_change(v_old, v_new, v_columns, v_revives, v_now);
   end if;
   return outbox_engine.reschedule_answer(
     v_old.id,
