@@ -2156,6 +2156,12 @@ begin
 end
 $$;
 
+create function outbox_engine.says_handed_on(p_status text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_status in ('dispatched', 'unknown', 'expired', 'deleted')
+$$;
+
 create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
 returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -2167,7 +2173,7 @@ begin
   return not exists (
     select from public.outbox_events e
     where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
-      and e.status = 'dispatched'
+      and outbox_engine.says_handed_on(e.status)
   );
 end
 $$;
@@ -2178,7 +2184,7 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if 'dispatched' <> all (p_statuses) or not outbox_engine.has_routes() and not exists (
+  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted'] or not outbox_engine.has_routes() and not exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
   ) then
@@ -2190,7 +2196,7 @@ begin
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
   from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
     n (outbox_id, dispatch_id, provider, status)
-  where n.status = 'dispatched'
+  where outbox_engine.says_handed_on(n.status)
     and o.id = n.outbox_id
     and o.dispatch_id = n.dispatch_id
     and o.status in ('pending', 'scheduled')
@@ -4927,8 +4933,10 @@ as $$
 declare
   v_pause outbox_engine.plan_pauses;
 begin
-  if (greatest(p_plan.asked_at, p_asking_since) > p_now - outbox_engine.silent_after(p_plan)) is not true
-  then
+  -- A claim of the future is of a clock that was set back since.
+  if (greatest(
+    case when p_plan.asked_at <= p_now + interval '10 seconds' then p_plan.asked_at end, p_asking_since
+  ) > p_now - outbox_engine.silent_after(p_plan)) is not true then
     return 'has no running process';
   end if;
   select x.*
@@ -6718,7 +6726,8 @@ begin
     ) p
     where e.outbox_id = o.id and e.event = 'report' and (
       p.class = 'barred'
-      or p.is_present and p_class = 'stopped' and e.status = 'dispatched'
+      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
+        and outbox_engine.says_handed_on(e.status)
       or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
       or not p.is_present and p_class = 'network' and p.class = 'network'
     )
@@ -7518,6 +7527,8 @@ create or replace function public.outbox_mark_ambiguous(
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
+  -- All of them before any failed request is counted (docs/decisions/0008).
+  select outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
   with leased as materialized (
     select h.id, f.error
     from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
@@ -7599,6 +7610,14 @@ create or replace function outbox_engine.mark_silent_claims(p_provider text, p_p
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not exists (
+    select from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
+  ) then
+    return;
+  end if;
+  -- Refusals hold the plan when they count failed requests too.
+  perform outbox_engine.hold_plan(p_provider, p_plan);
   -- Lease tokens are drawn in the order of the ids, so that a simulated history repeats exactly.
   perform outbox_engine.mark_ambiguous(
     x.id, outbox_engine.silence_error(), nextval('outbox_engine.lease_tokens'), p_now)
@@ -8862,12 +8881,18 @@ end
 $$;
 
 create function outbox_engine.refuse_over_share(
-  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer
+  p_provider text, p_plan text, p_position smallint, p_bounds outbox_engine.queue_bounds,
+  p_shares outbox_engine.route_share[], p_priority_below integer
 ) returns jsonb
-language plpgsql stable
+language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if p_priority_below > 100 and (p_position is not null or p_shares is not null) then
+    update outbox_engine.plans
+    set spent_since = null
+    where provider = p_provider and plan = p_plan and spent_since is not null;
+  end if;
   if exists (
     select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
   ) then
@@ -8942,7 +8967,7 @@ begin
   if v_plan.plan is null then
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
-      || outbox_engine.refuse_over_share(v_bounds, v_shares, v_priority_below);
+      || outbox_engine.refuse_over_share(p_provider, p_plan, p_position, v_bounds, v_shares, v_priority_below);
   else
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;

@@ -125,7 +125,17 @@ def test_last_plan_tries_again_as_without_others(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1100])
-@pytest.mark.parametrize("order", [("dispatched", "aborted"), ("aborted", "dispatched"), ("aborted", "dispatched", "aborted")])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("dispatched", "aborted"),
+        ("aborted", "dispatched"),
+        ("aborted", "dispatched", "aborted"),
+        # What the network says of it shows that it has it.
+        ("unknown", "aborted"),
+        ("aborted", "expired"),
+    ],
+)
 def test_text_that_was_handed_on_does_not_move(db: Connection, code: int, order: tuple[str, ...]) -> None:
     row, dispatch = sent(db, SECOND)
 

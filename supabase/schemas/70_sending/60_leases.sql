@@ -110,6 +110,8 @@ create function public.outbox_mark_ambiguous(
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
+  -- All of them before any failed request is counted (docs/decisions/0008).
+  select outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
   with leased as materialized (
     select h.id, f.error
     from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
