@@ -2184,10 +2184,11 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted'] or not outbox_engine.has_routes() and not exists (
-    select from outbox_engine.report_codes
-    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-  ) then
+  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted']
+    or not outbox_engine.has_routes() and not exists (
+      select from outbox_engine.report_codes
+      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+    ) then
     return;
   end if;
   update public.outbox o
@@ -8881,17 +8882,16 @@ end
 $$;
 
 create function outbox_engine.refuse_over_share(
-  p_provider text, p_plan text, p_position smallint, p_bounds outbox_engine.queue_bounds,
+  p_request outbox_engine.claim_request, p_position smallint, p_bounds outbox_engine.queue_bounds,
   p_shares outbox_engine.route_share[], p_priority_below integer
 ) returns jsonb
-language plpgsql
-set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_priority_below > 100 and (p_position is not null or p_shares is not null) then
     update outbox_engine.plans
     set spent_since = null
-    where provider = p_provider and plan = p_plan and spent_since is not null;
+    where provider = p_request.provider and plan = p_request.plan and spent_since is not null;
   end if;
   if exists (
     select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
@@ -8967,7 +8967,7 @@ begin
   if v_plan.plan is null then
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
-      || outbox_engine.refuse_over_share(p_provider, p_plan, p_position, v_bounds, v_shares, v_priority_below);
+      || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);
   else
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
@@ -12546,7 +12546,7 @@ create trigger outbox_6_requeue before update on public.outbox for each row
 create trigger outbox_5_route
   before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
   when (new.queue is not null and (
-    old.queue is null
+    old.queue is null and new.route = old.route
     or (new.recipient, new.priority, new.campaign, new.media_url)
       is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
   execute function outbox_engine.before_route_change();

@@ -26,7 +26,9 @@ from tests.moving import (
     sent,
     sent_to,
     suppress,
+    weigh,
 )
+from tests.routes import route
 from tests.stack import Connection, as_engine
 
 
@@ -175,6 +177,21 @@ def test_network_failure_moves_once(db: Connection) -> None:
         "failed",
         "reported failed with code 1210: taken for spam by the carrier",
     )
+
+
+def test_move_stays_on_its_retired_route(db: Connection) -> None:
+    """Its route takes no new message, and the one that it matches now has only the plan at which it failed."""
+    weigh(db, {FIRST: 100})
+    codes = route(db, "codes", priority_below=50, after_network_failure=True)
+    db.execute("insert into public.outbox_route_plans values (%s, %s, %s, 0, 2)", [codes, *SECOND])
+    row, dispatch = sent(db, priority=10)
+    db.execute("select public.outbox_remove_route('codes')")
+
+    say(db, dispatch, "failed", 1)
+
+    assert len(moves(db, row)) == 1
+    later(db, "5 minutes")
+    assert (claim_of(db, FIRST), sent_to(claim_of(db, SECOND))) == ([], {number(0)})
 
 
 def test_long_text_stays_failed_in_the_network(db: Connection) -> None:

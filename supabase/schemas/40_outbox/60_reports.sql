@@ -123,10 +123,11 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted'] or not outbox_engine.has_routes() and not exists (
-    select from outbox_engine.report_codes
-    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-  ) then
+  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted']
+    or not outbox_engine.has_routes() and not exists (
+      select from outbox_engine.report_codes
+      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+    ) then
     return;
   end if;
   update public.outbox o

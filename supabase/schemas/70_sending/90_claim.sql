@@ -248,17 +248,16 @@ $$;
 -- What a claim answers that finds no row which the plan may take: its weight may be what holds it back. Its
 -- rate is not, whatever it was when there were more rows.
 create function outbox_engine.refuse_over_share(
-  p_provider text, p_plan text, p_position smallint, p_bounds outbox_engine.queue_bounds,
+  p_request outbox_engine.claim_request, p_position smallint, p_bounds outbox_engine.queue_bounds,
   p_shares outbox_engine.route_share[], p_priority_below integer
 ) returns jsonb
-language plpgsql
-set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_priority_below > 100 and (p_position is not null or p_shares is not null) then
     update outbox_engine.plans
     set spent_since = null
-    where provider = p_provider and plan = p_plan and spent_since is not null;
+    where provider = p_request.provider and plan = p_request.plan and spent_since is not null;
   end if;
   if exists (
     select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
@@ -371,7 +370,7 @@ begin
   if v_plan.plan is null then
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
-      || outbox_engine.refuse_over_share(p_provider, p_plan, p_position, v_bounds, v_shares, v_priority_below);
+      || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);
   else
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
