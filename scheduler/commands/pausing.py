@@ -16,7 +16,9 @@ from scheduler.commands import times
 from scheduler.commands.operator import Failed, agreed, console, operate, say_json
 from scheduler.commands.status_view import until as words_until
 
-Plan = Annotated[str | None, typer.Option("--plan", help="A service plan. Default: all known plans and the configured one.")]
+Plan = Annotated[
+    str | None, typer.Option("--plan", help="A plan, or PROVIDER:PLAN. Default: all known plans and the configured ones.")
+]
 ProviderName = Annotated[
     str | None, typer.Option("--provider", help="The plan's provider, for a plan that no process has used yet.")
 ]
@@ -36,7 +38,7 @@ def pause(
 
     Meanwhile reports are recorded, lost requests are looked up, and campaigns make messages.
     """
-    _check(provider)
+    provider, plan = _split(provider, plan)
     if until and duration:
         raise typer.BadParameter("give --until or --for")
     at = None if until is None else times.moment(until)
@@ -79,7 +81,7 @@ def resume(
     as_json: AsJson = False,
 ) -> int:
     """End an operator's pause, and print the pauses that remain."""
-    _check(provider)
+    provider, plan = _split(provider, plan)
 
     async def work(operating: Operating) -> int:
         lifts = restored and await _is_restored(operating, provider, plan)
@@ -111,9 +113,16 @@ async def _is_restored(operating: Operating, provider: str | None, plan: str | N
     return any(one.kind == RESTORED and plan in (None, one.plan) and provider in (None, one.provider) for one in pauses)
 
 
-def _check(provider: str | None) -> None:
+def _split(provider: str | None, plan: str | None) -> tuple[str | None, str | None]:
+    """Provider and plan, where the plan may be written PROVIDER:PLAN as the commands of routes take it."""
+    named, colon, rest = (plan or "").partition(":")
+    if colon and named in registry.names():
+        if provider not in (None, named):
+            raise typer.BadParameter(f"--plan {plan} is not of --provider {provider}")
+        provider, plan = named, rest
     if provider is not None and provider not in registry.names():
         raise typer.BadParameter(f"--provider {provider!r} is no provider: {', '.join(registry.names())}")
+    return provider, plan
 
 
 def _targets(provider: str | None, plan: str | None) -> list[tuple[str | None, str | None]]:

@@ -2492,6 +2492,12 @@ begin
 end
 $$;
 
+create function outbox_engine.says_handed_on(p_status text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_status in ('dispatched', 'unknown', 'expired', 'deleted')
+$$;
+
 create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
 returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -2503,7 +2509,7 @@ begin
   return not exists (
     select from public.outbox_events e
     where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
-      and e.status = 'dispatched'
+      and outbox_engine.says_handed_on(e.status)
   );
 end
 $$;
@@ -2514,10 +2520,11 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if 'dispatched' <> all (p_statuses) or not outbox_engine.has_routes() and not exists (
-    select from outbox_engine.report_codes
-    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-  ) then
+  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted']
+    or not outbox_engine.has_routes() and not exists (
+      select from outbox_engine.report_codes
+      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+    ) then
     return;
   end if;
   update public.outbox o
@@ -2526,7 +2533,7 @@ begin
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
   from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
     n (outbox_id, dispatch_id, provider, status)
-  where n.status = 'dispatched'
+  where outbox_engine.says_handed_on(n.status)
     and o.id = n.outbox_id
     and o.dispatch_id = n.dispatch_id
     and o.status in ('pending', 'scheduled')
@@ -5387,8 +5394,10 @@ as $$
 declare
   v_pause outbox_engine.plan_pauses;
 begin
-  if (greatest(p_plan.asked_at, p_asking_since) > p_now - outbox_engine.silent_after(p_plan)) is not true
-  then
+  -- A claim of the future is of a clock that was set back since.
+  if (greatest(
+    case when p_plan.asked_at <= p_now + interval '10 seconds' then p_plan.asked_at end, p_asking_since
+  ) > p_now - outbox_engine.silent_after(p_plan)) is not true then
     return case
       when exists (
         select from outbox_engine.heartbeats h
@@ -5849,19 +5858,46 @@ begin
 end
 $$;
 
+create function outbox_engine.doubt_plan(p_plan outbox_engine.plans, p_error text, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since timestamptz;
+begin
+  perform outbox_engine.hold_plan(p_plan.provider, p_plan.plan);
+  insert into outbox_engine.plan_pauses (provider, plan, kind, reason, since, until)
+  values (p_plan.provider, p_plan.plan, 'unreachable', left('no answer: ' || p_error, 500), p_now, p_now)
+  on conflict do nothing;
+  if not found then
+    select x.since
+    into v_since
+    from outbox_engine.plan_pauses x
+    where x.provider = p_plan.provider and x.plan = p_plan.plan and x.kind = 'unreachable';
+    if v_since <= p_now - 2 * p_plan.tick then
+      perform outbox_engine.pause_plan(
+        p_plan.provider, p_plan.plan, 'unreachable', '', 'no answer: ' || p_error);
+    end if;
+  end if;
+end
+$$;
+
 create function outbox_engine.count_failed_requests(
-  p_provider text, p_plan text, p_requests integer, p_now timestamptz
+  p_provider text, p_plan text, p_requests integer, p_now timestamptz, p_unanswered text default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_plan outbox_engine.plans;
   v_failed bigint;
 begin
-  if not exists (
-    select from outbox_engine.plans p
-    where p.provider = p_provider and p.plan = p_plan and p.asked_at is not null
-  ) then
+  select * into v_plan from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan;
+  if v_plan.asked_at is null then
     return;
+  end if;
+  -- Pauses come before the lock of health: they are written under the lock of their plan.
+  if p_unanswered is not null then
+    perform outbox_engine.doubt_plan(v_plan, p_unanswered, p_now);
   end if;
   insert into outbox_engine.failed_requests as f (provider, plan, at, requests)
   values (p_provider, p_plan, date_bin('5 seconds', p_now, timestamptz 'epoch'), p_requests)
@@ -5871,8 +5907,8 @@ begin
   from outbox_engine.failed_requests f
   where f.provider = p_provider and f.plan = p_plan and f.at > p_now - interval '1 minute' and f.at <= p_now;
   if v_failed > 50 then
-    -- Before the lock of health: pauses are written under the lock of their plan. A provider that accepts
-    -- connections and never answers looks like this, and each request to it may cost a message.
+    -- A provider that accepts connections and never answers looks like this, and each request to it may cost
+    -- a message.
     if 2 * v_failed >= outbox_engine.requests_made(p_provider, p_plan, 'send', p_now) then
       perform outbox_engine.pause_plan(p_provider, p_plan, 'unreachable', '',
         format('%s requests in a minute came to nothing, or were never answered', v_failed));
@@ -7207,7 +7243,8 @@ begin
     ) p
     where e.outbox_id = o.id and e.event = 'report' and (
       p.class = 'barred'
-      or p.is_present and p_class = 'stopped' and e.status = 'dispatched'
+      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
+        and outbox_engine.says_handed_on(e.status)
       or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
       or not p.is_present and p_class = 'network' and p.class = 'network'
     )
@@ -7996,7 +8033,8 @@ begin
     lookup_at = outbox_engine.next_lookup(d, p_lookup_at, outbox_engine.now())
   where id = p_dispatch_id
   returning d.* into v_marked;
-  perform outbox_engine.count_failed_requests(v_marked.provider, v_marked.plan, 1, outbox_engine.now());
+  perform outbox_engine.count_failed_requests(
+    v_marked.provider, v_marked.plan, 1, outbox_engine.now(), v_marked.ambiguous_error);
   return v_marked.id;
 end
 $$;
@@ -8007,6 +8045,8 @@ create or replace function public.outbox_mark_ambiguous(
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
+  -- All of them before any failed request is counted (docs/decisions/0008).
+  select outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
   with leased as materialized (
     select h.id, f.error
     from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h
@@ -8088,6 +8128,14 @@ create or replace function outbox_engine.mark_silent_claims(p_provider text, p_p
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not exists (
+    select from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
+  ) then
+    return;
+  end if;
+  -- Refusals hold the plan when they count failed requests too.
+  perform outbox_engine.hold_plan(p_provider, p_plan);
   -- Lease tokens are drawn in the order of the ids, so that a simulated history repeats exactly.
   perform outbox_engine.mark_ambiguous(
     x.id, outbox_engine.silence_error(), nextval('outbox_engine.lease_tokens'), p_now)
@@ -8359,6 +8407,27 @@ begin
     where provider = p_plan.provider and plan = p_plan.plan and kind = p_admission.probed_pause
       and credential in ('', p_credential);
   end if;
+end
+$$;
+
+create function outbox_engine.refuse_over_share(
+  p_request outbox_engine.claim_request, p_position smallint, p_bounds outbox_engine.queue_bounds,
+  p_shares outbox_engine.route_share[], p_priority_below integer
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_priority_below > 100 and (p_position is not null or p_shares is not null) then
+    update outbox_engine.plans
+    set spent_since = null
+    where provider = p_request.provider and plan = p_request.plan and spent_since is not null;
+  end if;
+  if exists (
+    select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
+  ) then
+    return jsonb_build_object('more', true, 'limited', 'weight', 'wait_seconds', 0.1);
+  end if;
+  return '{}';
 end
 $$;
 
@@ -9268,7 +9337,7 @@ begin
   end loop;
   perform outbox_engine.charge_plan(
     p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
-  if p_shares is not null and v_claimed.requests > 0 then
+  if p_plan.asked_at is not null and v_claimed.requests > 0 then
     perform outbox_engine.record_shares(p_shares, p_plan.provider, p_plan.plan, v_claimed.dispatches, p_now);
   end if;
 
@@ -9354,22 +9423,6 @@ begin
 end
 $$;
 
-create function outbox_engine.refuse_over_share(
-  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer
-) returns jsonb
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if exists (
-    select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
-  ) then
-    return jsonb_build_object('more', true, 'limited', 'weight', 'wait_seconds', 0.1);
-  end if;
-  return '{}';
-end
-$$;
-
 create function public.outbox_claim_due(
   p_claim_id uuid, p_worker text, p_provider text, p_plan text, p_host text, p_credential text,
   p_lease_seconds double precision, p_deadline_seconds double precision,
@@ -9435,7 +9488,7 @@ begin
   if v_plan.plan is null then
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
-      || outbox_engine.refuse_over_share(v_bounds, v_shares, v_priority_below);
+      || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);
   else
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;
@@ -11806,7 +11859,7 @@ begin
       format('no running process sends for plan %s', v_plan), coalesce(
         'Plans with a process: ' || (
           select string_agg(outbox_engine.plan_name(l.provider, l.plan), ', ' order by l.provider, l.plan)
-          from outbox_engine.live_plans() l) || '. Allow an absent plan if its process starts later.',
+          from outbox_engine.live_plans() l) || '. --allow-absent takes a plan whose process starts later.',
         'Start `outbox run` first, or allow absent plans if their processes start later.'));
   end if;
 end
@@ -12195,7 +12248,9 @@ as $$
     'took', coalesce((
       select sum(s.messages)
       from outbox_engine.route_sends s
-      where s.route = m.id and s.provider = m.provider and s.plan = m.plan
+      where (s.route = m.id or d.id is null and s.route in (
+          select x.id from outbox_engine.detours x where x.route = m.id))
+        and s.provider = m.provider and s.plan = m.plan
         and s.minute > p_now - interval '10 minutes' and s.minute <= p_now
     ), 0)
   ) order by m.id), '[]')
@@ -12266,6 +12321,8 @@ begin
     lost = coalesce(p_lost, h.lost), is_pinned = excluded.is_pinned, reason = excluded.reason,
     changed_at = excluded.changed_at, quiet_since = excluded.quiet_since
   returning lost into v_lost;
+  delete from outbox_engine.plan_health
+  where provider = p_provider and plan = p_plan and country = v_country and lost = 0 and not is_pinned;
   if v_country <> '' then
     perform outbox_engine.make_country_detours(p_provider, p_plan, v_country);
   end if;
@@ -13015,7 +13072,7 @@ create trigger outbox_6_requeue before update on public.outbox for each row
 create trigger outbox_5_route
   before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
   when (new.queue is not null and (
-    old.queue is null
+    old.queue is null and new.route = old.route
     or (new.recipient, new.priority, new.campaign, new.media_url)
       is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
   execute function outbox_engine.before_route_change();

@@ -197,7 +197,7 @@ create trigger outbox_6_requeue before update on public.outbox for each row
 create trigger outbox_5_route
   before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
   when (new.queue is not null and (
-    old.queue is null
+    old.queue is null and new.route = old.route
     or (new.recipient, new.priority, new.campaign, new.media_url)
       is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
   execute function outbox_engine.before_route_change();

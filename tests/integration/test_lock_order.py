@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sandbox.local.processes import wait_until
-from tests.calls import accept, claim, claim_all, find_nothing, mark_ambiguous, refuse, release
+from tests.calls import accept, claim, claim_all, claim_lookups, find_nothing, mark_ambiguous, refuse, release, renew
 from tests.engine import column, insert, later, number, statuses
 from tests.integration.replies import NOW, carrier_blocks, suppressed, text_in
 from tests.races import is_waited_for, overlap
@@ -281,6 +281,25 @@ def test_account_code_pauses_before_messages(db: Connection, other: Connection) 
     hold(db, PAUSES, lambda: other.execute(blocked, [number(0)]), [row])
 
     assert db.execute("select by_report from outbox_engine.plan_pauses").fetchall() == [(True,)]
+
+
+def test_failed_requests_are_counted_after_the_plan(db: Connection, other: Connection) -> None:
+    """A worker fell silent while another one is refused."""
+    claim_all(db, position=0)
+    (silent, row) = insert(db, 2)
+    claim(db, position=0, rows=1)
+    refused = claim(db, position=0, rows=1)
+    later(db, "9 seconds")
+    renew(db, refused)
+
+    cross(
+        db,
+        lambda: db.execute("select outbox_engine.hold_plan('sinch', 'p')"),
+        lambda: claim_lookups(other),
+        lambda: refuse(db, refused, "unreachable"),
+    )
+
+    assert (column(db, "status", silent), column(db, "status", row)) == ("sending", "pending")
 
 
 @pytest.mark.parametrize("ends", ["account", "released"])

@@ -26,7 +26,9 @@ from tests.moving import (
     sent,
     sent_to,
     suppress,
+    weigh,
 )
+from tests.routes import route
 from tests.stack import Connection, as_engine
 
 
@@ -134,7 +136,17 @@ def test_last_plan_tries_again_as_without_others(db: Connection) -> None:
 
 
 @pytest.mark.parametrize("code", [1000, 1100])
-@pytest.mark.parametrize("order", [("dispatched", "aborted"), ("aborted", "dispatched"), ("aborted", "dispatched", "aborted")])
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("dispatched", "aborted"),
+        ("aborted", "dispatched"),
+        ("aborted", "dispatched", "aborted"),
+        # What the network says of it shows that it has it.
+        ("unknown", "aborted"),
+        ("aborted", "expired"),
+    ],
+)
 def test_text_that_was_handed_on_does_not_move(db: Connection, code: int, order: tuple[str, ...]) -> None:
     row, dispatch = sent(db, SECOND)
 
@@ -174,6 +186,21 @@ def test_network_failure_moves_once(db: Connection) -> None:
         "failed",
         "reported failed with code 1210: taken for spam by the carrier",
     )
+
+
+def test_move_stays_on_its_retired_route(db: Connection) -> None:
+    """Its route takes no new message, and the one that it matches now has only the plan at which it failed."""
+    weigh(db, {FIRST: 100})
+    codes = route(db, "codes", priority_below=50, after_network_failure=True)
+    db.execute("insert into public.outbox_route_plans values (%s, %s, %s, 0, 2)", [codes, *SECOND])
+    row, dispatch = sent(db, priority=10)
+    db.execute("select public.outbox_remove_route('codes')")
+
+    say(db, dispatch, "failed", 1)
+
+    assert len(moves(db, row)) == 1
+    later(db, "5 minutes")
+    assert (claim_of(db, FIRST), sent_to(claim_of(db, SECOND))) == ([], {number(0)})
 
 
 def test_long_text_stays_failed_in_the_network(db: Connection) -> None:

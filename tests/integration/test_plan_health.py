@@ -76,6 +76,53 @@ def ask(db: Connection, requests: int) -> None:
     db.execute("select outbox_engine.count_requests('sinch', 'p', 'send', %s, outbox_engine.now())", [requests])
 
 
+def lose_answer(db: Connection) -> None:
+    """The first plan claims a message or more, and hears nothing of the request."""
+    calls.mark_ambiguous(db, calls.claim(db, position=0, rows=1))
+
+
+def test_one_lost_answer_moves_nothing(db: Connection) -> None:
+    """The next request is accepted, so the plan can send."""
+    both_alive(db)
+    insert(db, 10)
+    lose_answer(db)
+    calls.accept(db, calls.claim(db, position=0, rows=1), "01-batch")
+
+    tick(db, FIRST, SECOND, seconds=5)
+    assert took(db, SECOND, position=1) == 0
+
+
+def test_plan_that_does_not_answer_hands_over(db: Connection) -> None:
+    """Two ticks after the first lost answer, also where few large requests are made."""
+    both_alive(db)
+    insert(db, 10)
+    lose_answer(db)
+    tick(db, FIRST, SECOND, seconds=1)
+    assert took(db, SECOND, position=1) == 0
+
+    tick(db, FIRST, SECOND, seconds=1)
+    assert took(db, SECOND, position=1, rows=4) == 4
+    assert took(db, FIRST, position=0) == 1
+    reason = "through vonage app, because sinch p is paused (unreachable): no answer: timeout"
+    assert db.execute("select distinct detail from public.outbox_events where event = 'routed'").fetchall() == [(reason,)]
+
+
+def test_tries_of_a_silent_provider_become_rare(db: Connection) -> None:
+    """Each may cost a message whose outcome nobody learns."""
+    both_alive(db)
+    insert(db, 60)
+    lose_answer(db)
+    later(db, "1 second")
+    lost_messages = 0
+    for _ in range(60):
+        tick(db, FIRST, SECOND, seconds=1)
+        for dispatch in calls.claim_all(db, position=0):
+            lost_messages += len(dispatch["recipients"])
+            calls.mark_ambiguous(db, dispatch)
+
+    assert 3 <= lost_messages <= 8
+
+
 @pytest.mark.parametrize(("requests", "is_paused"), [(102, True), (103, False)])
 def test_provider_that_never_answers_is_paused(db: Connection, requests: int, is_paused: bool) -> None:
     """Where half of the requests come to nothing, others send meanwhile, and one message at a time finds out."""

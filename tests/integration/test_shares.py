@@ -122,6 +122,28 @@ def test_plan_that_keeps_up_is_not_helped(db: Connection) -> None:
     assert took(db, SECOND, position=1) == 0
 
 
+def test_plan_that_caught_up_is_helped_no_more(db: Connection) -> None:
+    """Others took what its rate left behind, so none of its own claims found anything more."""
+    both_alive(db, rate=10)
+    insert(db, 30)
+    assert took(db, FIRST, position=0, rate=10) == 10
+    tick(db, FIRST, SECOND, seconds=2)
+    assert took(db, SECOND, position=1) == 20
+    assert took(db, FIRST, position=0, rate=10) == 0
+
+    insert(db, 5, first=50)
+    assert took(db, SECOND, position=1) == 0
+
+
+def test_clock_set_back_shows_no_process(db: Connection) -> None:
+    """The latest claim of a plan whose process has ended lies in the future."""
+    both_alive(db)
+    insert(db, 10)
+    later(db, "-3 hours")
+
+    assert [tick_of(db, SECOND) for _ in range(4)] == [0, 0, 0, 10]
+
+
 def test_silent_plan_gives_up_its_turn(db: Connection) -> None:
     both_alive(db)
     insert(db, 10)

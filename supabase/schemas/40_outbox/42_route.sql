@@ -1,9 +1,9 @@
 -- The route of a message that waits already.
 
 -- Runs before an update that puts a message back into the queue, or changes what routes match. While it was
--- away, its route may have been retired and deleted. It runs before the trigger that keeps the message above
--- the queue bounds, because those are of its route. So it reads `media_url`: what that makes of `channel`
--- comes after.
+-- away, its route may have been retired and deleted. A report that moves it has chosen its detour already. It
+-- runs before the trigger that keeps the message above the queue bounds, because those are of its route. So
+-- it reads `media_url`: what that makes of `channel` comes after.
 create function outbox_engine.before_route_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -18,7 +18,7 @@ $$;
 create trigger outbox_5_route
   before update of recipient, priority, campaign, media_url, queue on public.outbox for each row
   when (new.queue is not null and (
-    old.queue is null
+    old.queue is null and new.route = old.route
     or (new.recipient, new.priority, new.campaign, new.media_url)
       is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
   execute function outbox_engine.before_route_change();

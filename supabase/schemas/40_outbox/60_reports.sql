@@ -88,6 +88,13 @@ begin
 end
 $$;
 
+-- Whether a report with this status says that the message was handed on, whatever became of it then.
+create function outbox_engine.says_handed_on(p_status text) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_status in ('dispatched', 'unknown', 'expired', 'deleted')
+$$;
+
 -- Whether an aborted message is sent again for the effect of its code. `retry_unless_dispatched` does that
 -- only if no report of the attempt says that the message was handed on. All reports are in the history by
 -- now.
@@ -102,7 +109,7 @@ begin
   return not exists (
     select from public.outbox_events e
     where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
-      and e.status = 'dispatched'
+      and outbox_engine.says_handed_on(e.status)
   );
 end
 $$;
@@ -116,10 +123,11 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if 'dispatched' <> all (p_statuses) or not outbox_engine.has_routes() and not exists (
-    select from outbox_engine.report_codes
-    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-  ) then
+  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted']
+    or not outbox_engine.has_routes() and not exists (
+      select from outbox_engine.report_codes
+      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+    ) then
     return;
   end if;
   update public.outbox o
@@ -128,7 +136,7 @@ begin
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
   from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
     n (outbox_id, dispatch_id, provider, status)
-  where n.status = 'dispatched'
+  where outbox_engine.says_handed_on(n.status)
     and o.id = n.outbox_id
     and o.dispatch_id = n.dispatch_id
     and o.status in ('pending', 'scheduled')

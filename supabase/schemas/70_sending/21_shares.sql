@@ -261,8 +261,8 @@ begin
 end
 $$;
 
--- Called after a claim that had shares: counts for weights what it took of each route, and writes into the
--- history of its messages why they did not go the usual way.
+-- Called after a claim where there may be other plans: counts for weights what it took of each route, and
+-- writes into the history of its messages why they did not go the usual way.
 create function outbox_engine.record_shares(
   p_shares outbox_engine.route_share[], p_provider text, p_plan text, p_dispatches jsonb, p_now timestamptz
 ) returns void

@@ -60,22 +60,53 @@ begin
 end
 $$;
 
+-- Called where a request of a plan was not answered. The first one pauses nothing, but if none is accepted
+-- within two ticks, other plans carry the messages, and this one gets one at a time. Those that are not
+-- answered either pause it, longer each time. An acceptance ends all of it. Where there is one plan only,
+-- nothing is noted: nobody could take over.
+create function outbox_engine.doubt_plan(p_plan outbox_engine.plans, p_error text, p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_since timestamptz;
+begin
+  perform outbox_engine.hold_plan(p_plan.provider, p_plan.plan);
+  insert into outbox_engine.plan_pauses (provider, plan, kind, reason, since, until)
+  values (p_plan.provider, p_plan.plan, 'unreachable', left('no answer: ' || p_error, 500), p_now, p_now)
+  on conflict do nothing;
+  if not found then
+    select x.since
+    into v_since
+    from outbox_engine.plan_pauses x
+    where x.provider = p_plan.provider and x.plan = p_plan.plan and x.kind = 'unreachable';
+    if v_since <= p_now - 2 * p_plan.tick then
+      perform outbox_engine.pause_plan(
+        p_plan.provider, p_plan.plan, 'unreachable', '', 'no answer: ' || p_error);
+    end if;
+  end if;
+end
+$$;
+
 -- Called where requests of a plan failed without its messages being to blame. More than 50 in a minute lower
 -- the weight; where they are half of all, they pause the plan too. Nothing is counted where there is one plan
--- only.
+-- only. `p_unanswered` is the error of a request whose outcome is unknown.
 create function outbox_engine.count_failed_requests(
-  p_provider text, p_plan text, p_requests integer, p_now timestamptz
+  p_provider text, p_plan text, p_requests integer, p_now timestamptz, p_unanswered text default null
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  v_plan outbox_engine.plans;
   v_failed bigint;
 begin
-  if not exists (
-    select from outbox_engine.plans p
-    where p.provider = p_provider and p.plan = p_plan and p.asked_at is not null
-  ) then
+  select * into v_plan from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan;
+  if v_plan.asked_at is null then
     return;
+  end if;
+  -- Pauses come before the lock of health: they are written under the lock of their plan.
+  if p_unanswered is not null then
+    perform outbox_engine.doubt_plan(v_plan, p_unanswered, p_now);
   end if;
   insert into outbox_engine.failed_requests as f (provider, plan, at, requests)
   values (p_provider, p_plan, date_bin('5 seconds', p_now, timestamptz 'epoch'), p_requests)
@@ -85,8 +116,8 @@ begin
   from outbox_engine.failed_requests f
   where f.provider = p_provider and f.plan = p_plan and f.at > p_now - interval '1 minute' and f.at <= p_now;
   if v_failed > 50 then
-    -- Before the lock of health: pauses are written under the lock of their plan. A provider that accepts
-    -- connections and never answers looks like this, and each request to it may cost a message.
+    -- A provider that accepts connections and never answers looks like this, and each request to it may cost
+    -- a message.
     if 2 * v_failed >= outbox_engine.requests_made(p_provider, p_plan, 'send', p_now) then
       perform outbox_engine.pause_plan(p_provider, p_plan, 'unreachable', '',
         format('%s requests in a minute came to nothing, or were never answered', v_failed));

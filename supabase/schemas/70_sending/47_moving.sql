@@ -28,7 +28,8 @@ begin
     ) p
     where e.outbox_id = o.id and e.event = 'report' and (
       p.class = 'barred'
-      or p.is_present and p_class = 'stopped' and e.status = 'dispatched'
+      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
+        and outbox_engine.says_handed_on(e.status)
       or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
       or not p.is_present and p_class = 'network' and p.class = 'network'
     )

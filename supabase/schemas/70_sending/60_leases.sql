@@ -96,7 +96,8 @@ begin
     lookup_at = outbox_engine.next_lookup(d, p_lookup_at, outbox_engine.now())
   where id = p_dispatch_id
   returning d.* into v_marked;
-  perform outbox_engine.count_failed_requests(v_marked.provider, v_marked.plan, 1, outbox_engine.now());
+  perform outbox_engine.count_failed_requests(
+    v_marked.provider, v_marked.plan, 1, outbox_engine.now(), v_marked.ambiguous_error);
   return v_marked.id;
 end
 $$;
@@ -110,6 +111,8 @@ create function public.outbox_mark_ambiguous(
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
+  -- All of them before any failed request is counted (docs/decisions/0008).
+  select outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
   with leased as materialized (
     select h.id, f.error
     from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h

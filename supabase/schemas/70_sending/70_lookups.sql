@@ -99,6 +99,14 @@ create function outbox_engine.mark_silent_claims(p_provider text, p_plan text, p
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if not exists (
+    select from outbox_engine.claimed_dispatches
+    where provider = p_provider and plan = p_plan and silent_at <= p_now
+  ) then
+    return;
+  end if;
+  -- Refusals hold the plan when they count failed requests too.
+  perform outbox_engine.hold_plan(p_provider, p_plan);
   -- Lease tokens are drawn in the order of the ids, so that a simulated history repeats exactly.
   perform outbox_engine.mark_ambiguous(
     x.id, outbox_engine.silence_error(), nextval('outbox_engine.lease_tokens'), p_now)

@@ -137,3 +137,26 @@ begin
   return p_max_rows;
 end
 $$;
+
+-- What a claim answers that finds no row which the plan may take: its weight may be what holds it back. Its
+-- rate is not, whatever it was when there were more rows.
+create function outbox_engine.refuse_over_share(
+  p_request outbox_engine.claim_request, p_position smallint, p_bounds outbox_engine.queue_bounds,
+  p_shares outbox_engine.route_share[], p_priority_below integer
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_priority_below > 100 and (p_position is not null or p_shares is not null) then
+    update outbox_engine.plans
+    set spent_since = null
+    where provider = p_request.provider and plan = p_request.plan and spent_since is not null;
+  end if;
+  if exists (
+    select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
+  ) then
+    return jsonb_build_object('more', true, 'limited', 'weight', 'wait_seconds', 0.1);
+  end if;
+  return '{}';
+end
+$$;

@@ -156,7 +156,7 @@ begin
   end loop;
   perform outbox_engine.charge_plan(
     p_plan, p_request.credential, p_admission, v_claimed.requests, v_claimed.messages, p_now);
-  if p_shares is not null and v_claimed.requests > 0 then
+  if p_plan.asked_at is not null and v_claimed.requests > 0 then
     perform outbox_engine.record_shares(p_shares, p_plan.provider, p_plan.plan, v_claimed.dispatches, p_now);
   end if;
 
@@ -244,23 +244,6 @@ begin
       is distinct from v_first then
       return '{"more": true, "passed": true}';
     end if;
-  end if;
-  return '{}';
-end
-$$;
-
--- What a claim answers that finds no row which the plan may take: its weight may be what holds it back.
-create function outbox_engine.refuse_over_share(
-  p_bounds outbox_engine.queue_bounds, p_shares outbox_engine.route_share[], p_priority_below integer
-) returns jsonb
-language plpgsql stable
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-  if exists (
-    select from outbox_engine.next_ready(p_bounds, p_priority_below, outbox_engine.shares_used_up(p_shares))
-  ) then
-    return jsonb_build_object('more', true, 'limited', 'weight', 'wait_seconds', 0.1);
   end if;
   return '{}';
 end
@@ -368,7 +351,7 @@ begin
   if v_plan.plan is null then
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
-      || outbox_engine.refuse_over_share(v_bounds, v_shares, v_priority_below);
+      || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);
   else
     v_answer := outbox_engine.admit_and_take(v_request, v_plan, v_bounds, v_shares, v_priority_below, v_now);
   end if;

@@ -146,7 +146,7 @@ begin
       format('no running process sends for plan %s', v_plan), coalesce(
         'Plans with a process: ' || (
           select string_agg(outbox_engine.plan_name(l.provider, l.plan), ', ' order by l.provider, l.plan)
-          from outbox_engine.live_plans() l) || '. Allow an absent plan if its process starts later.',
+          from outbox_engine.live_plans() l) || '. --allow-absent takes a plan whose process starts later.',
         'Start `outbox run` first, or allow absent plans if their processes start later.'));
   end if;
 end

@@ -1,7 +1,8 @@
 -- What operators see of plans and their weights, and how they pin them.
 
 -- A plan's places in routes, as operators see them: what is configured, what health leaves, and what the plan
--- took in the last ten minutes. Detours are left out where nothing waits on them.
+-- took in the last ten minutes, of a route with all of its detours. Detours are left out where nothing waits
+-- on them.
 create function outbox_engine.memberships_json(p_provider text, p_plan text, p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -12,7 +13,9 @@ as $$
     'took', coalesce((
       select sum(s.messages)
       from outbox_engine.route_sends s
-      where s.route = m.id and s.provider = m.provider and s.plan = m.plan
+      where (s.route = m.id or d.id is null and s.route in (
+          select x.id from outbox_engine.detours x where x.route = m.id))
+        and s.provider = m.provider and s.plan = m.plan
         and s.minute > p_now - interval '10 minutes' and s.minute <= p_now
     ), 0)
   ) order by m.id), '[]')
@@ -87,6 +90,8 @@ begin
     lost = coalesce(p_lost, h.lost), is_pinned = excluded.is_pinned, reason = excluded.reason,
     changed_at = excluded.changed_at, quiet_since = excluded.quiet_since
   returning lost into v_lost;
+  delete from outbox_engine.plan_health
+  where provider = p_provider and plan = p_plan and country = v_country and lost = 0 and not is_pinned;
   if v_country <> '' then
     perform outbox_engine.make_country_detours(p_provider, p_plan, v_country);
   end if;
