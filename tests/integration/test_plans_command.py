@@ -84,3 +84,37 @@ def test_wrong_pins_are_refused(db: Connection, capsys: pytest.CaptureFixture[st
     both_alive(db)
 
     assert why in said(capsys, *arguments, code=1)
+
+
+def test_plan_is_paused_by_its_name_with_provider(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    both_alive(db)
+
+    assert run_command_line(["pause", "--plan", "vonage:app", "--reason", "prices"]) == 0
+
+    assert "paused: vonage app, operator: prices" in capsys.readouterr().out
+    assert db.execute("select provider, plan from outbox_engine.plan_pauses").fetchall() == [("vonage", "app")]
+    assert run_command_line(["resume", "--plan", "vonage:app"]) == 0
+    assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
+
+
+def test_plan_of_another_provider_is_refused(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["pause", "--plan", "vonage:app", "--provider", "sinch"]) == 2
+
+    assert "--plan vonage:app is not of --provider sinch" in capsys.readouterr().err
+
+
+def test_plans_count_what_takes_no_route(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without any route, and on detours."""
+    both_alive(db)
+    insert(db, 3)
+    assert took(db, FIRST, position=0) == 3
+    insert(db, 2, first=10)
+    db.execute(
+        "update public.outbox set route = outbox_engine.make_detour(0::smallint, '{sinch p}', null) where status = 'pending'"
+    )
+    assert took(db, SECOND, position=1) == 2
+
+    lines = said(capsys).splitlines()
+
+    assert lines[1] == "  route default: weight 100; 3 in 10 minutes"
+    assert lines[3] == "  route default: stands by; 2 in 10 minutes"
