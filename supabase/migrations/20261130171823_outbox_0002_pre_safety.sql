@@ -8047,6 +8047,8 @@ as $$
   select outbox_engine.notice_unknown_dispatches(p_dispatch_ids);
   -- All of them before any failed request is counted (docs/decisions/0008).
   select outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens);
+  select outbox_engine.hold_plans_of(p_dispatch_ids)
+  where exists (select from outbox_engine.plans where asked_at is not null);
   with leased as materialized (
     select h.id, f.error
     from outbox_engine.lock_leased(p_dispatch_ids, p_lease_tokens) h

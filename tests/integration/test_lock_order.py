@@ -283,23 +283,26 @@ def test_account_code_pauses_before_messages(db: Connection, other: Connection) 
     assert db.execute("select by_report from outbox_engine.plan_pauses").fetchall() == [(True,)]
 
 
-def test_failed_requests_are_counted_after_the_plan(db: Connection, other: Connection) -> None:
-    """A worker fell silent while another one is refused."""
+@pytest.mark.parametrize("ends", ["silent", "ambiguous"])
+def test_failed_requests_are_counted_after_the_plan(db: Connection, other: Connection, ends: str) -> None:
+    """A request is lost while another one is refused, after so many that the plan pauses."""
     claim_all(db, position=0)
-    (silent, row) = insert(db, 2)
-    claim(db, position=0, rows=1)
+    (lost, row) = insert(db, 2)
+    request = claim(db, position=0, rows=1)
     refused = claim(db, position=0, rows=1)
-    later(db, "9 seconds")
-    renew(db, refused)
+    if ends == "silent":
+        later(db, "9 seconds")
+        renew(db, refused)
+    db.execute("select outbox_engine.count_failed_requests('sinch', 'p', 60, outbox_engine.now())")
 
     cross(
         db,
         lambda: db.execute("select outbox_engine.hold_plan('sinch', 'p')"),
-        lambda: claim_lookups(other),
+        lambda: claim_lookups(other) if ends == "silent" else mark_ambiguous(other, request),
         lambda: refuse(db, refused, "unreachable"),
     )
 
-    assert (column(db, "status", silent), column(db, "status", row)) == ("sending", "pending")
+    assert (column(db, "status", lost), column(db, "status", row)) == ("sending", "pending")
 
 
 @pytest.mark.parametrize("ends", ["account", "released"])
