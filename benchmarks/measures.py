@@ -158,7 +158,8 @@ def _enroll(side: Side, members: int) -> None:
     side.empty()
     _shift_clock(side, "0")
     side.db.execute(
-        f"insert into {side.tables.templates} (name, body) values ('visit', 'Dear {{{{name}}}}, see you!')".encode()
+        f"insert into {side.tables.templates} (name, body) values ('visit', 'Dear {{{{name}}}}, see you!')"
+        " on conflict do nothing".encode()
     )
     side.db.execute(
         f"insert into {side.tables.campaigns} (name, template, status, schedule, offsets, window_start, window_end, late_limit)"
@@ -176,7 +177,9 @@ def _shift_clock(side: Side, by: str) -> None:
 def _fill(side: Side, messages: int) -> int:
     """Make the backlog, and return how many messages it has."""
     side.empty()
-    side.db.execute(f"insert into {side.tables.templates} (name, body) values ('ready', %s)".encode(), [TEMPLATE])
+    side.db.execute(
+        f"insert into {side.tables.templates} (name, body) values ('ready', %s) on conflict do nothing".encode(), [TEMPLATE]
+    )
     share = messages // len(_TEXTS)
     for place, (columns, values) in enumerate(_TEXTS):
         side.db.execute(
