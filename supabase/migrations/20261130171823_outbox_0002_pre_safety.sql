@@ -1593,7 +1593,7 @@ end
 $$;
 
 create function public.outbox_events(public.outbox) returns setof public.outbox_events
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select e.* from public.outbox_events e where e.outbox_id = $1.id order by e.id
 $$;

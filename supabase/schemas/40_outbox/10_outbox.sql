@@ -164,10 +164,10 @@ create policy outbox_events_own on public.outbox_events for select to authentica
     select o.id from public.outbox o where o.owner_id = (select outbox_engine.caller_id())
   )));
 
--- The history of a message, for the API: `select=*,outbox_events(*)` reads it with the message. Without a
--- setting of its own, so that it is planned as part of that query, with the caller's rights.
+-- The history of a message, for the API: `select=*,outbox_events(*)` reads it with the message, with the
+-- caller's rights.
 create function public.outbox_events(public.outbox) returns setof public.outbox_events
-language sql stable
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select e.* from public.outbox_events e where e.outbox_id = $1.id order by e.id
 $$;
