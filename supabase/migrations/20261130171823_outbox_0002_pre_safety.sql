@@ -675,6 +675,12 @@ create table outbox_engine.health_judged (
 );
 alter table outbox_engine.health_judged enable row level security;
 
+-- Processes that send for a plan: their heartbeat is of the last minute, and they have not ended.
+create view outbox_engine.running_dispatchers as
+select provider, plan, worker
+from outbox_engine.heartbeats
+where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null;
+
 -- The queue is kept for each route and priority.
 alter table outbox_engine.priorities add column route smallint not null default 0;
 alter table outbox_engine.queue_bounds add column routes smallint[];
@@ -703,6 +709,12 @@ create policy outbox_own_cancel on public.outbox for update to authenticated
   with check (owner_id = (select outbox_engine.caller_id()));
 comment on column public.outbox.owner_id is
   'The signed-in user who inserted it, or whom a server names: sees the message and may cancel it';
+
+create function outbox_engine.given_json(p_json jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when jsonb_typeof(p_json) = 'string' then (p_json #>> '{}')::jsonb else p_json end
+$$;
 
 create function outbox_engine.without_numbers(p_words text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
@@ -788,6 +800,15 @@ begin
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
+end
+$$;
+
+create function outbox_engine.upkeep_ran_for_an_hour(p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
 end
 $$;
 
@@ -1430,6 +1451,12 @@ as $$
   )
 $$;
 
+create function outbox_engine.country_of(p_recipient text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select c.country from outbox_engine.countries_of(array[p_recipient]) c
+$$;
+
 create function outbox_engine.plan_name(p_provider text, p_plan text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -1465,7 +1492,7 @@ begin
     order by r.level, r.position, r.id
   loop
     if v_rule.countries is not null and v_country is null then
-      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+      v_country := coalesce(outbox_engine.country_of(p_recipient), '');
     end if;
     if v_rule.countries is null or v_country = any (v_rule.countries) then
       v_route := v_rule.id;
@@ -1478,7 +1505,7 @@ begin
     where d.route = v_route and d.without = '{}' and d.country is not null
   loop
     if v_country is null then
-      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+      v_country := coalesce(outbox_engine.country_of(p_recipient), '');
     end if;
     if v_rule.country = v_country then
       return v_rule.id;
@@ -2010,8 +2037,7 @@ create function outbox_engine.processes_differ() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select count(*) <> count(distinct worker) * count(distinct (provider, plan))
-  from outbox_engine.heartbeats
-  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null
+  from outbox_engine.running_dispatchers
 $$;
 
 create function outbox_engine.wake_up() returns void
@@ -2492,10 +2518,16 @@ begin
 end
 $$;
 
+create function outbox_engine.handed_on_statuses() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array['dispatched', 'unknown', 'expired', 'deleted']
+$$;
+
 create function outbox_engine.says_handed_on(p_status text) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select p_status in ('dispatched', 'unknown', 'expired', 'deleted')
+  select p_status = any (outbox_engine.handed_on_statuses())
 $$;
 
 create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
@@ -2520,7 +2552,7 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted']
+  if not p_statuses && outbox_engine.handed_on_statuses()
     or not outbox_engine.has_routes() and not exists (
       select from outbox_engine.report_codes
       where effect = 'retry_unless_dispatched' and provider = any (p_providers)
@@ -3969,8 +4001,7 @@ begin
     -- One wording for both reasons.
     return outbox_engine.auth_refusal(422, 'Texts cannot be sent to this number.');
   end if;
-  select coalesce(c.country, 'unknown') into v_country
-  from outbox_engine.countries_of(array[v_recipient]) c;
+  v_country := coalesce(outbox_engine.country_of(v_recipient), 'unknown');
   select * into s from public.outbox_auth_settings;
   if not found then
     perform outbox_engine.seed_auth();
@@ -5079,6 +5110,57 @@ begin
 end
 $$;
 
+create function outbox_engine.add_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.plans (
+    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
+  )
+  values (
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), outbox_engine.now()
+  )
+  on conflict do nothing;
+end
+$$;
+
+create or replace function outbox_engine.lock_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
+) returns outbox_engine.plans
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan outbox_engine.plans;
+begin
+  perform outbox_engine.add_plan(
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+
+  select *
+  into v_plan
+  from outbox_engine.plans
+  where provider = p_provider and plan = p_plan
+  for update;
+
+  if (v_plan.host, v_plan.messages_per_second, v_plan.requests_per_minute)
+    is distinct from (p_host, p_messages_per_second, p_requests_per_minute) then
+    update outbox_engine.plans
+    set
+      host = p_host,
+      messages_per_second = p_messages_per_second,
+      requests_per_minute = p_requests_per_minute,
+      tokens = least(coalesce(tokens, 0), greatest(p_messages_per_second, 1))
+    where provider = p_provider and plan = p_plan
+    returning * into v_plan;
+  end if;
+  return v_plan;
+end
+$$;
+
 create function outbox_engine.set_daily_cap(p_plan outbox_engine.plans, p_messages_per_day bigint)
 returns outbox_engine.plans
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -5340,14 +5422,8 @@ begin
   ) then
     return;
   end if;
-  insert into outbox_engine.plans (
-    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
-  )
-  values (
-    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    greatest(p_messages_per_second, 1), p_now
-  )
-  on conflict do nothing;
+  perform outbox_engine.add_plan(
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   update outbox_engine.plans p
   set position = p_position, tick = p_tick, asked_at = p_now,
     asking_since = case
@@ -7336,8 +7412,7 @@ create function outbox_engine.end_stranded(p_now timestamptz, p_most integer) re
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
-  v_runs_for_an_hour constant boolean := exists (
-    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_runs_for_an_hour constant boolean := outbox_engine.upkeep_ran_for_an_hour(p_now);
   v_empty smallint[];
   v_changes outbox_engine.status_change[];
 begin
@@ -11174,6 +11249,37 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_runs_for_an_hour constant boolean := outbox_engine.upkeep_ran_for_an_hour(p_now);
+  v_unasked uuid[];
+begin
+  perform outbox_engine.give_up_old_lookups(p.provider, p.plan, p_now)
+  from outbox_engine.plans p;
+
+  select array_agg(id)
+  into v_unasked
+  from outbox_engine.plans p
+  cross join lateral (
+    select d.id, d.accepted_at
+    from outbox_engine.dispatches d
+    where d.provider = p.provider and d.plan = p.plan and d.reconcile_at < p_now - interval '1 day'
+    order by d.reconcile_at
+    limit p_most
+    for update skip locked
+  ) late
+  where v_runs_for_an_hour or late.accepted_at < p_now - interval '14 days';
+  if v_unasked is not null then
+    perform outbox_engine.give_up_reports(v_unasked, true, p_now);
+    update outbox_engine.dispatches
+    set reconcile_at = p_now
+    where id = any (v_unasked);
+  end if;
+end
+$$;
+
 create function public.outbox_run_upkeep(p_days text, p_most integer) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -11742,9 +11848,7 @@ $$;
 create function outbox_engine.live_plans() returns table (provider text, plan text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct h.provider, h.plan
-  from outbox_engine.heartbeats h
-  where h.job = 'dispatch' and h.at > outbox_engine.now() - interval '1 minute' and h.ended_at is null
+  select distinct d.provider, d.plan from outbox_engine.running_dispatchers d
 $$;
 
 create function outbox_engine.read_countries(p_countries text[]) returns text[]
@@ -11783,9 +11887,7 @@ create function outbox_engine.read_route_plans(p_plans jsonb) returns outbox_eng
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- Supabase's lightweight server passes JSON on as a string.
-  v_given constant jsonb := case
-    when jsonb_typeof(p_plans) = 'string' then (p_plans #>> '{}')::jsonb else p_plans end;
+  v_given constant jsonb := outbox_engine.given_json(p_plans);
   v_plan jsonb;
 begin
   if jsonb_typeof(v_given) is distinct from 'array' or v_given = '[]' then
@@ -12173,9 +12275,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_country text := coalesce(btrim(p_country), '');
-  -- Supabase's lightweight server passes JSON on as a string.
-  v_options jsonb := case
-    when jsonb_typeof(p_options) = 'string' then (p_options #>> '{}')::jsonb else p_options end;
+  v_options jsonb := outbox_engine.given_json(p_options);
   v_name text;
 begin
   foreach v_name in array array[p_alias, p_sender] loop

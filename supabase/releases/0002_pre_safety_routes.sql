@@ -172,6 +172,12 @@ create table outbox_engine.health_judged (
 );
 alter table outbox_engine.health_judged enable row level security;
 
+-- Processes that send for a plan: their heartbeat is of the last minute, and they have not ended.
+create view outbox_engine.running_dispatchers as
+select provider, plan, worker
+from outbox_engine.heartbeats
+where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null;
+
 -- The queue is kept for each route and priority.
 alter table outbox_engine.priorities add column route smallint not null default 0;
 alter table outbox_engine.queue_bounds add column routes smallint[];

@@ -54,3 +54,10 @@ as $$
   select case when c.sub ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then c.sub::uuid end
   from (select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub' as sub) c
 $$;
+
+-- JSON that a caller gave. Supabase's lightweight server passes it on as a string.
+create function outbox_engine.given_json(p_json jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when jsonb_typeof(p_json) = 'string' then (p_json #>> '{}')::jsonb else p_json end
+$$;

@@ -24,6 +24,12 @@ create table outbox_engine.heartbeats (
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
 
+-- Processes that send for a plan: their heartbeat is of the last minute, and they have not ended.
+create view outbox_engine.running_dispatchers as
+select provider, plan, worker
+from outbox_engine.heartbeats
+where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null;
+
 -- Called first by the functions that jobs call at each interval. Never waits: while another transaction
 -- writes the same heartbeat, this one is skipped, however long that transaction stays open. A process keeps
 -- its settings until it ends. A heartbeat of the future is of a clock that was set back since.
@@ -61,6 +67,17 @@ begin
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
+end
+$$;
+
+-- Whether an upkeep job has run for an hour. After a downtime, processes have that long to come back before
+-- it ends what nobody looks after.
+create function outbox_engine.upkeep_ran_for_an_hour(p_now timestamptz) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
 end
 $$;
 

@@ -24,3 +24,10 @@ begin
   ) r on true;
 end
 $$;
+
+-- The same for one number.
+create function outbox_engine.country_of(p_recipient text) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select c.country from outbox_engine.countries_of(array[p_recipient]) c
+$$;

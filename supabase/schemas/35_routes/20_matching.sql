@@ -37,7 +37,7 @@ begin
     order by r.level, r.position, r.id
   loop
     if v_rule.countries is not null and v_country is null then
-      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+      v_country := coalesce(outbox_engine.country_of(p_recipient), '');
     end if;
     if v_rule.countries is null or v_country = any (v_rule.countries) then
       v_route := v_rule.id;
@@ -50,7 +50,7 @@ begin
     where d.route = v_route and d.without = '{}' and d.country is not null
   loop
     if v_country is null then
-      v_country := coalesce((select c.country from outbox_engine.countries_of(array[p_recipient]) c), '');
+      v_country := coalesce(outbox_engine.country_of(p_recipient), '');
     end if;
     if v_rule.country = v_country then
       return v_rule.id;

@@ -25,14 +25,12 @@ begin
 end
 $$;
 
--- Whether some process serves a plan that another one does not. Counts processes with a heartbeat in the
--- last minute.
+-- Whether some running process serves a plan that another one does not.
 create function outbox_engine.processes_differ() returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select count(*) <> count(distinct worker) * count(distinct (provider, plan))
-  from outbox_engine.heartbeats
-  where job = 'dispatch' and at > outbox_engine.now() - interval '1 minute' and ended_at is null
+  from outbox_engine.running_dispatchers
 $$;
 
 -- Called by a claim that brings dispatches: its process looks for rows by itself. Another one that sleeps

@@ -88,11 +88,18 @@ begin
 end
 $$;
 
--- Whether a report with this status says that the message was handed on, whatever became of it then.
+-- The statuses of reports that say that the message was handed on, whatever became of it then.
+create function outbox_engine.handed_on_statuses() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array['dispatched', 'unknown', 'expired', 'deleted']
+$$;
+
+-- Whether a report with this status says so.
 create function outbox_engine.says_handed_on(p_status text) returns boolean
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select p_status in ('dispatched', 'unknown', 'expired', 'deleted')
+  select p_status = any (outbox_engine.handed_on_statuses())
 $$;
 
 -- Whether an aborted message is sent again for the effect of its code. `retry_unless_dispatched` does that
@@ -123,7 +130,7 @@ create function outbox_engine.end_retries(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
-  if not p_statuses && array['dispatched', 'unknown', 'expired', 'deleted']
+  if not p_statuses && outbox_engine.handed_on_statuses()
     or not outbox_engine.has_routes() and not exists (
       select from outbox_engine.report_codes
       where effect = 'retry_unless_dispatched' and provider = any (p_providers)

@@ -73,8 +73,7 @@ begin
     -- One wording for both reasons.
     return outbox_engine.auth_refusal(422, 'Texts cannot be sent to this number.');
   end if;
-  select coalesce(c.country, 'unknown') into v_country
-  from outbox_engine.countries_of(array[v_recipient]) c;
+  v_country := coalesce(outbox_engine.country_of(v_recipient), 'unknown');
   select * into s from public.outbox_auth_settings;
   if not found then
     perform outbox_engine.seed_auth();

@@ -48,6 +48,25 @@ create table outbox_engine.plan_requests (
 );
 alter table outbox_engine.plan_requests enable row level security;
 
+-- Inserts the plan if it is new.
+create function outbox_engine.add_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.plans (
+    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
+  )
+  values (
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
+    greatest(p_messages_per_second, 1), outbox_engine.now()
+  )
+  on conflict do nothing;
+end
+$$;
+
 -- Called by the claim. Inserts the plan if it is new, stores its present limits, and holds its row until
 -- the end of the transaction.
 create function outbox_engine.lock_plan(
@@ -59,14 +78,8 @@ as $$
 declare
   v_plan outbox_engine.plans;
 begin
-  insert into outbox_engine.plans (
-    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
-  )
-  values (
-    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    greatest(p_messages_per_second, 1), outbox_engine.now()
-  )
-  on conflict do nothing;
+  perform outbox_engine.add_plan(
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
 
   select *
   into v_plan

@@ -25,14 +25,8 @@ begin
   ) then
     return;
   end if;
-  insert into outbox_engine.plans (
-    provider, plan, host, messages_per_second, requests_per_minute, tokens, refilled_at
-  )
-  values (
-    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute,
-    greatest(p_messages_per_second, 1), p_now
-  )
-  on conflict do nothing;
+  perform outbox_engine.add_plan(
+    p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
   update outbox_engine.plans p
   set position = p_position, tick = p_tick, asked_at = p_now,
     asking_since = case

@@ -131,8 +131,7 @@ create function outbox_engine.end_stranded(p_now timestamptz, p_most integer) re
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
-  v_runs_for_an_hour constant boolean := exists (
-    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_runs_for_an_hour constant boolean := outbox_engine.upkeep_ran_for_an_hour(p_now);
   v_empty smallint[];
   v_changes outbox_engine.status_change[];
 begin

@@ -278,8 +278,7 @@ create function outbox_engine.give_up_everywhere(p_now timestamptz, p_most integ
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_runs_for_an_hour constant boolean := exists (
-    select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
+  v_runs_for_an_hour constant boolean := outbox_engine.upkeep_ran_for_an_hour(p_now);
   v_unasked uuid[];
 begin
   perform outbox_engine.give_up_old_lookups(p.provider, p.plan, p_now)

@@ -18,13 +18,11 @@ create type outbox_engine.route_plan as (
   place smallint
 );
 
--- Plans with a process that sends for them: its heartbeat is of the last minute and it has not ended.
+-- Plans with a process that sends for them.
 create function outbox_engine.live_plans() returns table (provider text, plan text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select distinct h.provider, h.plan
-  from outbox_engine.heartbeats h
-  where h.job = 'dispatch' and h.at > outbox_engine.now() - interval '1 minute' and h.ended_at is null
+  select distinct d.provider, d.plan from outbox_engine.running_dispatchers d
 $$;
 
 -- These countries without repetitions, sorted, in capitals. Null for null.
@@ -66,9 +64,7 @@ create function outbox_engine.read_route_plans(p_plans jsonb) returns outbox_eng
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-  -- Supabase's lightweight server passes JSON on as a string.
-  v_given constant jsonb := case
-    when jsonb_typeof(p_plans) = 'string' then (p_plans #>> '{}')::jsonb else p_plans end;
+  v_given constant jsonb := outbox_engine.given_json(p_plans);
   v_plan jsonb;
 begin
   if jsonb_typeof(v_given) is distinct from 'array' or v_given = '[]' then

@@ -54,9 +54,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_country text := coalesce(btrim(p_country), '');
-  -- Supabase's lightweight server passes JSON on as a string.
-  v_options jsonb := case
-    when jsonb_typeof(p_options) = 'string' then (p_options #>> '{}')::jsonb else p_options end;
+  v_options jsonb := outbox_engine.given_json(p_options);
   v_name text;
 begin
   foreach v_name in array array[p_alias, p_sender] loop
