@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from tests.engine import later
+from tests.engine import column, later
 from tests.stack import Connection
 
 LEASE_SECONDS, DEADLINE_SECONDS = 6, 2
@@ -201,3 +201,21 @@ def find_nothing(db: Connection) -> None:
         later(db, "30 seconds")
         for lookup in claim_lookups(db):
             record_lookup(db, lookup, [], [])
+
+
+def sent_to(dispatches: list[dict[str, Any]]) -> set[str]:
+    return {recipient for dispatch in dispatches for recipient in dispatch["recipients"]}
+
+
+def cancel(db: Connection, row: int) -> None:
+    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
+
+
+def expire(db: Connection, row: int) -> None:
+    db.execute("update public.outbox set expires_at = outbox_engine.now() where id = %s", [row])
+
+
+def suppress(db: Connection, row: int) -> None:
+    db.execute(
+        "insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)]
+    )

@@ -12,7 +12,7 @@ from hypothesis import settings
 from jobs.runtime.settings import names
 from tests import commands, nightly
 from tests.changes import app, user
-from tests.engine import clocks, gateway, make_rig, rig, simulator_of_the_worker, sinch
+from tests.engine import clocks, gateway, make_rig, project, rig, simulator_of_the_worker, sinch
 from tests.stack import cleaner, db, local_stack, other, stack
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "local_stack",
     "make_rig",
     "other",
+    "project",
     "rig",
     "simulator_of_the_worker",
     "sinch",

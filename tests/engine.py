@@ -89,6 +89,13 @@ def supabase_settings(stack: LocalStack) -> SupabaseSettings:
     return SupabaseSettings(_env_file=None, supabase_url=stack.url, supabase_secret_key=stack.secret_key)
 
 
+@pytest.fixture
+def project(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of commands that a test runs in its own process."""
+    monkeypatch.setenv("SUPABASE_URL", stack.url)
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
+
+
 @pytest.fixture(scope="session")
 def simulator_of_the_worker() -> Iterator[Running]:
     with server.running(plan=PlanSettings(callback_url="http://127.0.0.1:9/webhooks/sinch/delivery")) as running:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from tests.calls import accept, claim_all, report
-from tests.engine import column, insert, stand_still
+from tests.engine import insert, stand_still
+from tests.shares import FIRST, SECOND, Named
 from tests.stack import Connection
 
-FIRST, SECOND, THIRD = ("sinch", "p"), ("vonage", "app"), ("sinch", "q")
-"""In the order of their positions: the first carries everything, the others stand by."""
-Named = tuple[str, str]
+THIRD = ("sinch", "q")
+"""It stands by after the two of :mod:`tests.shares`, of which the first carries everything."""
 
 
 def begin(db: Connection) -> None:
@@ -26,10 +26,6 @@ def claim_of(db: Connection, named: Named, **settings: Any) -> list[dict[str, An
 def only(dispatches: list[dict[str, Any]]) -> dict[str, Any]:
     (dispatch,) = dispatches
     return dispatch
-
-
-def sent_to(dispatches: list[dict[str, Any]]) -> set[str]:
-    return {recipient for dispatch in dispatches for recipient in dispatch["recipients"]}
 
 
 def moves(db: Connection, row: int) -> list[str]:
@@ -62,12 +58,6 @@ def say(db: Connection, dispatch: dict[str, Any], status: str, code: int = 0, **
     report(db, batch_of(dispatch), dispatch["recipients"][0], status, code, **more)
 
 
-def weigh(db: Connection, weights: dict[Named, int]) -> None:
-    db.execute("select nextval('outbox_engine.route_ids')")
-    for place, ((provider, plan), weight) in enumerate(weights.items()):
-        db.execute("insert into public.outbox_route_plans values (0, %s, %s, %s, %s)", [provider, plan, weight, place])
-
-
 def allow_network(db: Connection) -> None:
     """The default route sends texts again that failed in the network."""
     db.execute("select nextval('outbox_engine.route_ids')")
@@ -80,17 +70,3 @@ def upkeep(db: Connection) -> None:
 
 def alarms(db: Connection, kind: str) -> list[Any]:
     return [detail for (detail,) in db.execute("select detail from outbox_engine.alarms where kind = %s order by id", [kind])]
-
-
-def cancel(db: Connection, row: int) -> None:
-    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
-
-
-def expire(db: Connection, row: int) -> None:
-    db.execute("update public.outbox set expires_at = outbox_engine.now() where id = %s", [row])
-
-
-def suppress(db: Connection, row: int) -> None:
-    db.execute(
-        "insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)]
-    )

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.calls import pauses, plan_claim
 from tests.engine import MakeRig, Rig, insert, statuses
@@ -15,12 +14,6 @@ from tests.stack import Connection
 
 Captured = pytest.CaptureFixture[str]
 PRODUCTION = "abc.supabase.co"
-
-
-@pytest.fixture
-def environment(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUPABASE_URL", stack.url)
-    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
 
 
 def bound(db: Connection) -> dict[str, Any]:
@@ -75,7 +68,7 @@ async def test_process_of_a_copy_sends_nothing(rig: Rig, db: Connection) -> None
     assert not rig.dispatcher.stopped
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("project")
 def test_bind_moves_a_copy_to_its_own_project(db: Connection, capsys: Captured) -> None:
     bind_to(db, PRODUCTION, "api.example.com")
     before = bound(db)["id"]
@@ -117,7 +110,7 @@ async def test_bind_before_adoption_sends_nothing_twice(make_rig: MakeRig, db: C
     assert (pauses(db), rig.simulator.summary().messages) == ([], 8)
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("project")
 def test_bind_also_keeps_the_installation(db: Connection, capsys: Captured) -> None:
     before = bound(db)
     assert run_command_line(["bind", "--list"]) == 0
@@ -132,7 +125,7 @@ def test_bind_also_keeps_the_installation(db: Connection, capsys: Captured) -> N
     assert bound(db) == {**before, "hosts": ["localhost"]}
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("project")
 def test_status_names_another_project(db: Connection, capsys: Captured) -> None:
     bind_to(db, PRODUCTION)
 
@@ -143,7 +136,7 @@ def test_status_names_another_project(db: Connection, capsys: Captured) -> None:
     assert "paused all plans, unbound: a process with SUPABASE_URL at localhost sends nothing, until `outbox bind`" in shown
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("project")
 def test_bind_counts_what_a_copy_would_send(db: Connection, capsys: Captured) -> None:
     bind_to(db, PRODUCTION)
     insert(db, 2)
@@ -158,7 +151,7 @@ def test_bind_counts_what_a_copy_would_send(db: Connection, capsys: Captured) ->
     assert "0 messages are due and 0 scheduled" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("project")
 def test_status_and_resume_name_the_adoption(db: Connection, capsys: Captured) -> None:
     plan_claim(db, highest_lease_token="1000000000")
 
@@ -174,7 +167,7 @@ def test_status_and_resume_name_the_adoption(db: Connection, capsys: Captured) -
     assert pauses(db) == []
 
 
-@pytest.mark.usefixtures("environment")
+@pytest.mark.usefixtures("project")
 def test_resume_without_a_restore_says_so(db: Connection, capsys: Captured) -> None:
     """No question, because nothing would be sent again. An operator's pause ends as without the option."""
     assert run_command_line(["pause", "--provider", "sinch", "--plan", "p"]) == 0

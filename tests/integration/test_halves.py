@@ -5,27 +5,21 @@ from uuid import uuid4
 
 import pytest
 
-from tests.calls import accept, claim, claim_all, claim_lookups, find_nothing, mark_ambiguous, refuse
+from tests.calls import (
+    accept,
+    cancel,
+    claim,
+    claim_all,
+    claim_lookups,
+    expire,
+    find_nothing,
+    mark_ambiguous,
+    refuse,
+    sent_to,
+    suppress,
+)
 from tests.engine import column, insert, later, stand_still, statuses
 from tests.stack import Connection, as_engine
-
-
-def recipients(dispatches: list[dict[str, Any]]) -> set[str]:
-    return {recipient for dispatch in dispatches for recipient in dispatch["recipients"]}
-
-
-def cancel(db: Connection, row: int) -> None:
-    db.execute("select public.outbox_cancel(array[%s::bigint], false)", [row])
-
-
-def suppress(db: Connection, row: int) -> None:
-    db.execute(
-        "insert into public.outbox_suppressions (recipient, reason) values (%s, 'asked')", [column(db, "recipient", row)]
-    )
-
-
-def expire(db: Connection, row: int) -> None:
-    db.execute("update public.outbox set expires_at = outbox_engine.now() where id = %s", [row])
 
 
 def prove_delivered(db: Connection, row: int) -> None:
@@ -47,7 +41,7 @@ def test_ended_rows_are_in_no_half(db: Connection, happens: Any, ends: str, why:
 
     halves = refuse(db, dispatch, why)
 
-    assert recipients(halves) == {column(db, "recipient", row) for row in rows if row != rows[1]}
+    assert sent_to(halves) == {column(db, "recipient", row) for row in rows if row != rows[1]}
     assert claim_all(db) == []
     assert column(db, "status", rows[1]) == ends
 
@@ -110,7 +104,7 @@ def test_refusals_with_other_statuses_are_not_alike(db: Connection) -> None:
     assert refuse(db, one, "shared", "no", http_status=400) == []
     quarters = refuse(db, other, "shared", "no", http_status=403)
 
-    assert len(recipients(quarters)) == 4
+    assert len(sent_to(quarters)) == 4
 
 
 def test_half_waits_for_an_ambiguous_one(db: Connection) -> None:
@@ -123,7 +117,7 @@ def test_half_waits_for_an_ambiguous_one(db: Connection) -> None:
     assert statuses(db) == {"sending": 4}
     quarters = accept(db, one, "B1")
 
-    assert recipients(quarters) == set(other["recipients"])
+    assert sent_to(quarters) == set(other["recipients"])
 
 
 def test_half_goes_back_when_the_other_is_lost(db: Connection) -> None:
@@ -213,7 +207,7 @@ def test_row_found_sent_is_in_no_half(db: Connection) -> None:
 
     halves = refuse(db, dispatch, "shared")
 
-    assert recipients(halves) == {column(db, "recipient", row) for row in others}
+    assert sent_to(halves) == {column(db, "recipient", row) for row in others}
     assert claim_all(db) == []
     assert (column(db, "status", sent), column(db, "batch_id", sent)) == ("sent", "B1")
 
@@ -270,7 +264,7 @@ def test_paused_plan_sends_no_half(db: Connection, why: str) -> None:
     assert statuses(db) == {"pending": 5}
     assert claim_all(db) == []
     later(db, "61 seconds")
-    assert len(recipients(claim_all(db))) == 5
+    assert len(sent_to(claim_all(db))) == 5
 
 
 def test_refusals_differing_by_request_id_are_alike(db: Connection) -> None:

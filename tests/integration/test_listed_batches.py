@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from jobs.gateway.values import letters_digest
-from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.calls import accept, claim, claim_all, plan_claim, report
 from tests.engine import column, history, insert, later, number, statuses
@@ -191,11 +190,7 @@ def test_unknown_texts_hold_what_was_due_then(db: Connection, text: str | None) 
     assert claimed(db) == ({later} if text is None else {due, later})
 
 
-def test_forgotten_batch_holds_nothing_more(
-    stack: LocalStack, db: Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SUPABASE_URL", stack.url)
-    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
+def test_forgotten_batch_holds_nothing_more(project: None, db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
     listed(db, number(5), "")
 
     assert run_command_line(["held", "--forget", "b", "--send-all"]) == 2

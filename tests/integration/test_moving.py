@@ -6,25 +6,10 @@ from typing import Any
 import pytest
 
 from tests.attempts import left_without_proof
-from tests.calls import accept, claim_all, refuse
+from tests.calls import accept, cancel, claim_all, expire, refuse, sent_to, suppress
 from tests.engine import column, history, insert, later, number, statuses
-from tests.moving import (
-    FIRST,
-    SECOND,
-    THIRD,
-    Named,
-    alarms,
-    begin,
-    cancel,
-    claim_of,
-    expire,
-    moves,
-    only,
-    sent_to,
-    suppress,
-    upkeep,
-    weigh,
-)
+from tests.moving import THIRD, alarms, begin, claim_of, moves, only, upkeep
+from tests.shares import FIRST, SECOND, Named, weigh
 from tests.stack import Connection
 
 

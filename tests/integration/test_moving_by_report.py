@@ -7,28 +7,11 @@ import pytest
 
 from jobs.providers.vonage.codes import CODES, Stage
 from tests.attempts import left_without_proof
-from tests.calls import SentReport, accept, report, report_all
+from tests.calls import SentReport, accept, cancel, expire, report, report_all, sent_to, suppress
 from tests.engine import column, history, insert, later, number
-from tests.moving import (
-    FIRST,
-    SECOND,
-    THIRD,
-    Named,
-    allow_network,
-    batch_of,
-    begin,
-    cancel,
-    claim_of,
-    expire,
-    moves,
-    only,
-    say,
-    sent,
-    sent_to,
-    suppress,
-    weigh,
-)
+from tests.moving import THIRD, allow_network, batch_of, begin, claim_of, moves, only, say, sent
 from tests.routes import route
+from tests.shares import FIRST, SECOND, Named, weigh
 from tests.stack import Connection, as_engine
 
 

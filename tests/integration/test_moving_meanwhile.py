@@ -6,25 +6,11 @@ from typing import Any
 import pytest
 
 from tests.attempts import left_without_proof
-from tests.calls import accept, claim_lookups, mark_ambiguous, record_lookup, refuse, report
+from tests.calls import accept, claim_lookups, expire, mark_ambiguous, record_lookup, refuse, report, sent_to
 from tests.engine import column, history, insert, later, number
-from tests.moving import (
-    FIRST,
-    SECOND,
-    THIRD,
-    alarms,
-    allow_network,
-    batch_of,
-    begin,
-    claim_of,
-    expire,
-    moves,
-    only,
-    say,
-    sent,
-    sent_to,
-)
+from tests.moving import THIRD, alarms, allow_network, batch_of, begin, claim_of, moves, only, say, sent
 from tests.races import overlap
+from tests.shares import FIRST, SECOND
 from tests.stack import Connection
 
 

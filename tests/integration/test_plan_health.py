@@ -7,7 +7,7 @@ import pytest
 
 from tests import calls
 from tests.engine import insert, later, stand_still
-from tests.integration.test_shares import FIRST, SECOND, Named, both_alive, tick, took, weigh
+from tests.shares import FIRST, SECOND, Named, both_alive, tick, took, weigh
 from tests.stack import Connection
 
 

@@ -4,17 +4,12 @@ import json
 
 import pytest
 
-from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.engine import insert
-from tests.integration.test_shares import FIRST, SECOND, both_alive, pause, took, weigh
+from tests.shares import FIRST, SECOND, both_alive, pause, took, weigh
 from tests.stack import Connection
 
-
-@pytest.fixture(autouse=True)
-def project(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUPABASE_URL", stack.url)
-    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
+pytestmark = pytest.mark.usefixtures("project")
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:

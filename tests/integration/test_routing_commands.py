@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from sandbox.local.stack import LocalStack
 from scheduler.cli import run_command_line
 from tests.engine import insert
 from tests.routes import live, route_of
@@ -19,10 +18,8 @@ KEY = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture
-def outbox(stack: LocalStack, db: Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def outbox(project: None, db: Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command: its exit code, and what it printed. Processes send for two plans."""
-    monkeypatch.setenv("SUPABASE_URL", stack.url)
-    monkeypatch.setenv("SUPABASE_SECRET_KEY", stack.secret_key)
     monkeypatch.setenv("COLUMNS", "80")
     live(db, "sinch", KEY)
     live(db, "vonage", "app")
