@@ -7,9 +7,9 @@ as $$
   select 2 * p_plan.tick + interval '1 second'
 $$;
 
--- Called by a claim where there may be other plans: notes that the plan is alive. A single run cannot wait to
--- see who is silent: who was silent before it counts as silent. Skips a row that is locked;
--- whoever holds it is alive.
+-- Called by a claim where there may be other plans: notes that the plan is alive. Since when it has claimed
+-- without a break decides which silence of other plans counts; a single run cannot wait, so for it all does.
+-- Skips a locked row: another claim of the plan holds it, and notes the same.
 create function outbox_engine.note_claim(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
   p_requests_per_minute integer, p_position smallint, p_tick interval, p_is_single_run boolean,
@@ -69,8 +69,9 @@ $$;
 
 -- Why others carry what a plan would: it is silent, paused or out of its rate, for two ticks or more. Null
 -- where it can send. A pause that began two ticks ago counts until a request is accepted: its plan gets one
--- message at a time until then. After that long, one of a second is no accident. `p_asking_since` is since
--- when the plan that asks has claimed: who was silent before that may only have been stopped with it.
+-- message at a time until then. Shorter pauses are common, because a throttled plan pauses for a second.
+-- `p_asking_since`: since when the asking plan has claimed. Earlier silence of another plan does not count,
+-- because both may have been stopped together.
 create function outbox_engine.why_unable(
   p_plan outbox_engine.plans, p_now timestamptz, p_asking_since timestamptz default null
 ) returns text
