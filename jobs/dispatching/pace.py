@@ -79,7 +79,9 @@ class Pace:
         """Learn from the answer to a claim of any rows that was made for so many slots."""
         recipients = sum(len(dispatch.recipients) for dispatch in claim.dispatches)
         self._rows = self._rows_after(len(claim.dispatches), recipients, slots)
-        is_full = claim.more and len(claim.dispatches) <= PAIRED_REQUESTS and recipients >= self._max_recipients
+        # Where a request has one recipient, a claim of two requests would be one of two messages.
+        batches = self._max_recipients > 1 and len(claim.dispatches) <= PAIRED_REQUESTS
+        is_full = claim.more and batches and recipients >= self._max_recipients
         self._at_once = 2 if is_full else 1
         self._goes_on = claim.more and bool(claim.dispatches or claim.passed)
         if self._waits_for(claim, now) and claim.wait_seconds < self._interval:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.dispatching.pace import AFTER_NOTICE_SECONDS, MOST_ROWS, PAIRED_REQUESTS, Pace, Wanted
-from jobs.dispatching.slots import FULL_REQUESTS, URGENT_REQUESTS, Slots
+from jobs.dispatching.slots import FULL_REQUESTS, SINGLE_REQUESTS, URGENT_REQUESTS, Slots
 from jobs.gateway.values import Claim, Dispatch
 
 FULL = 1000
@@ -19,9 +19,9 @@ _numbers = count()
 class Process:
     """Slots and the pace over them. ``now`` moves only when a test says so."""
 
-    def __init__(self, *, waits_for_rates: bool = True) -> None:
-        self.slots = Slots(max_recipients=FULL)
-        self.pace = Pace(self.slots, interval=INTERVAL, max_recipients=FULL, waits_for_rates=waits_for_rates)
+    def __init__(self, *, waits_for_rates: bool = True, max_recipients: int = FULL) -> None:
+        self.slots = Slots(max_recipients=max_recipients)
+        self.pace = Pace(self.slots, interval=INTERVAL, max_recipients=max_recipients, waits_for_rates=waits_for_rates)
         self.now = 100.0
         self.noticed = False
 
@@ -63,6 +63,15 @@ def test_full_claims_are_made_in_pairs(process: Process) -> None:
 def test_other_claims_are_made_alone(process: Process, claim: Claim) -> None:
     process.answered(claim)
 
+    assert process.next_claim(under_way=1) is None
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 1)])
+def test_single_messages_are_never_claimed_in_pairs(sizes: tuple[int, ...]) -> None:
+    process = Process(max_recipients=1)
+    process.answered(brings(*sizes))
+
+    assert process.next_claim() == Wanted(SINGLE_REQUESTS)
     assert process.next_claim(under_way=1) is None
 
 
