@@ -7,7 +7,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly setup schema release check format bench chaos simulate lock clean
+.PHONY: help demo test nightly setup schema types release check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1@/p' $(MAKEFILE_LIST) | awk -F@ '{ \
@@ -31,6 +31,9 @@ setup: ## build .venv from the lock files; does nothing if they have not changed
 schema: setup ## write the migrations of the open schema version from supabase/schemas/ and supabase/releases/
 	@$(BIN)/python -m sandbox.schema
 	@$(BIN)/python .ci/releases.py renew
+
+types: schema ## write the types of tables and functions for apps, from the schema as a database has it
+	@$(BIN)/python -m sandbox.types
 
 release: setup ## build the wheel of a release whose schema version is frozen, and keep it for tests of upgrades
 	@$(BIN)/python .ci/wheel.py

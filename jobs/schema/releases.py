@@ -4,7 +4,7 @@ A schema version is a number. Its files are migrations: one ``main`` file for th
 add and run before new processes start, and ``post`` files, which remove and run after old processes have ended.
 
 A wheel carries them in ``jobs/schema/released``, a checkout in ``supabase``; both folders have the same layout:
-``releases.json``, ``migrations/*.sql`` and ``uninstall.sql``.
+``releases.json``, ``migrations/*.sql``, ``uninstall.sql`` and ``types``, which are the types of the newest version for apps.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ _IN_CHECKOUT: Final = Path(__file__).parents[2] / "supabase"
 MANIFEST: Final = "releases.json"
 MIGRATIONS: Final = "migrations"
 UNINSTALL: Final = "uninstall.sql"
+TYPES: Final = "types"
 
 FILE_NAME: Final = re.compile(
     r"(?P<stamp>[0-9]+)_(?:.*_)?(?P<name>outbox_(?P<number>[0-9]{4})_(?:(?P<kind>pre|post)_)?.+\.sql)"
@@ -35,6 +36,17 @@ class Kind(IntEnum):
     MAIN = 0
     PRE = 1
     POST = 2
+
+
+class TypesFor(StrEnum):
+    """The languages that there are types for."""
+
+    TYPESCRIPT = "typescript"
+    PYTHON = "python"
+
+    @property
+    def file(self) -> str:
+        return {"typescript": "outbox.types.ts", "python": "outbox_types.py"}[self]
 
 
 class BrokenPackage(Exception):
@@ -112,6 +124,14 @@ def uninstall_script() -> str:
         return with_lf((folder() / UNINSTALL).read_bytes()).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenPackage(f"{UNINSTALL} of this installation cannot be read ({error}): install it again") from None
+
+
+def types(language: TypesFor) -> str:
+    """The types of the newest version's tables and functions. Raises :class:`BrokenPackage`."""
+    try:
+        return with_lf((folder() / TYPES / language.file).read_bytes()).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokenPackage(f"{language.file} of this installation cannot be read ({error}): install it again") from None
 
 
 def digest(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""`outbox schema`: compares the database's schema with this release, prints it, removes it."""
+"""`outbox schema`: compares the database's schema with this release, prints it and its types, removes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from jobs.runtime.settings import DatabaseSettings
 from jobs.schema import releases as released
 from jobs.schema.compatibility import judge
 from jobs.schema.installed import InstalledSchema
-from jobs.schema.releases import BrokenPackage, Releases
+from jobs.schema.releases import BrokenPackage, Releases, TypesFor
 from scheduler.commands.terminal import Failed, WrongUsage, console
 from scheduler.commands.times import ago, utc
 from scheduler.installing.script import files_between, script
@@ -25,7 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Compare the database's schema with this release, print it as SQL, or remove it.",
+    help="Compare the database's schema with this release, print it as SQL, print its types, or remove it.",
 )
 
 
@@ -57,6 +57,21 @@ def print_sql(
         raise WrongUsage(f"--from {start} is newer than version {to}; versions cannot be taken back")
     files = files_between(releases, start, to, post=post)
     typer.echo(script(files) if files else f"-- nothing to apply: the database has version {to} already\n", nl=False)
+    return 0
+
+
+@app.command("types")
+def print_types(
+    language: Annotated[TypesFor, typer.Argument(help="What the app is written in.")] = TypesFor.TYPESCRIPT,
+) -> int:
+    """Print the types of the tables and functions, for supabase-js or for Python.
+
+    `outbox schema types > src/outbox.types.ts`, and again after each update of the outbox.
+    """
+    try:
+        typer.echo(released.types(language), nl=False)
+    except BrokenPackage as error:
+        raise Failed(str(error)) from None
     return 0
 
 

@@ -10,10 +10,14 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from jobs.schema import releases
+from jobs.schema.releases import TypesFor
 from sandbox.local.stack import LocalStack
 from sandbox.schema import release, source
 from sandbox.schema.apply import apply
 from sandbox.schema.catalogue import catalogue
+from sandbox.types.files import texts
+from sandbox.types.probing import NoSample
 from tests.calls import accept, claim, report
 from tests.engine import insert, number, statuses
 from tests.stack import Connection, squash
@@ -126,9 +130,42 @@ def fresh(local_stack: LocalStack) -> Iterator[Connection]:
         yield connection
 
 
-def test_sources_and_migrations_make_one_catalogue(local_stack: LocalStack) -> None:
-    with project(local_stack, *SOURCES) as sources, project(local_stack, *MIGRATIONS) as migrations:
-        assert catalogue(sources) == catalogue(migrations)
+@pytest.fixture(scope="module")
+def alone(local_stack: LocalStack) -> Iterator[Connection]:
+    """An empty project to which the release was applied. No test leaves anything in it."""
+    with project(local_stack, *MIGRATIONS) as connection:
+        yield connection
+
+
+def test_sources_and_migrations_make_one_catalogue(local_stack: LocalStack, alone: Connection) -> None:
+    with project(local_stack, *SOURCES) as sources:
+        assert catalogue(sources) == catalogue(alone)
+
+
+def test_shipped_types_are_those_of_the_schema(alone: Connection) -> None:
+    shipped = {language.file: releases.types(language) for language in TypesFor}
+
+    assert texts(alone) == shipped, "make types writes them"
+
+
+def test_types_follow_columns_functions_and_triggers(alone: Connection) -> None:
+    with alone.transaction(force_rollback=True):
+        alone.execute(
+            "alter table public.outbox add colour text; alter table public.outbox disable trigger outbox_3_app_update;"
+            " drop function public.outbox_text"
+        )
+        changed = texts(alone)["outbox.types.ts"]
+
+    shipped = releases.types(TypesFor.TYPESCRIPT)
+    for line, is_new in [("colour: string | null", True), ("sender?: never", False), ("outbox_text: {", False)]:
+        assert (f" {line}\n" in changed, f" {line}\n" in shipped) == (is_new, not is_new)
+
+
+def test_unknown_table_for_apps_needs_a_sample(alone: Connection) -> None:
+    with alone.transaction(force_rollback=True):
+        alone.execute("create table public.outbox_notes (note text); grant insert on public.outbox_notes to service_role")
+        with pytest.raises(NoSample, match="outbox_notes"):
+            texts(alone)
 
 
 def test_every_name_in_public_begins_with_outbox(fresh: Connection) -> None:
@@ -203,9 +240,8 @@ def test_every_table_has_a_primary_key(fresh: Connection) -> None:
     assert set(column(fresh, KEYLESS)) - {"outboxes"} == set()
 
 
-def test_preflight_knows_every_name_we_create(local_stack: LocalStack) -> None:
-    with project(local_stack, *MIGRATIONS) as connection:
-        relations, functions = column(connection, RELATIONS), column(connection, FUNCTIONS)
+def test_preflight_knows_every_name_we_create(alone: Connection) -> None:
+    relations, functions = column(alone, RELATIONS), column(alone, FUNCTIONS)
 
     listed = re.findall(r"constant text\[\] := array\[(.*?)\]", PREFLIGHT, re.DOTALL)
 

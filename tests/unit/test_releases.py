@@ -12,7 +12,7 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 from jobs.schema import releases
-from jobs.schema.releases import MANIFEST, MIGRATIONS, UNINSTALL, BrokenPackage, Kind, Releases, digest
+from jobs.schema.releases import MANIFEST, MIGRATIONS, TYPES, UNINSTALL, BrokenPackage, Kind, Releases, digest
 from tests.small_releases import FIRST, SECOND, make_releases, small_releases
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +66,7 @@ def test_this_checkout_can_be_read() -> None:
 
 def released_files() -> dict[str, bytes]:
     folder = ROOT / "supabase"
-    paths = [folder / MANIFEST, folder / UNINSTALL, *(folder / MIGRATIONS).iterdir()]
+    paths = [folder / MANIFEST, folder / UNINSTALL, *(folder / MIGRATIONS).iterdir(), *(folder / TYPES).iterdir()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
