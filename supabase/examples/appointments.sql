@@ -28,7 +28,7 @@ values ('appointments', 'appointment', 'reminder', '{-1 day,-1 hour}', '30 minut
 -- the appointment is booked nevertheless and the trigger raises a warning: a booking matters more than a
 -- reminder.
 create function public.remind_of_appointment() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_when text := '';
@@ -64,5 +64,19 @@ $$;
 revoke all on function public.remind_of_appointment() from public;
 create trigger appointments_reminders after insert or update or delete on public.appointments
   for each row execute function public.remind_of_appointment();
+
+-- `truncate` runs no trigger for rows. Without this one, the reminders of appointments that are gone would go
+-- out, and members of old appointments would stand in for new ones with the same ids.
+create function public.forget_appointments() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from public.outbox_campaign_members where campaign = 'appointments';
+  return null;
+end
+$$;
+revoke all on function public.forget_appointments() from public;
+create trigger appointments_truncated after truncate on public.appointments
+  for each statement execute function public.forget_appointments();
 
 notify pgrst, 'reload schema';

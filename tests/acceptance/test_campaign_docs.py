@@ -38,7 +38,7 @@ def example(stack: LocalStack, db: Connection) -> Iterator[LocalStack]:
     stack.restart_api()
     yield stack
     db.execute("drop table public.appointments")
-    db.execute("drop function public.remind_of_appointment")
+    db.execute("drop function public.remind_of_appointment, public.forget_appointments")
     stack.restart_api()
 
 

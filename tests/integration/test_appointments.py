@@ -20,7 +20,7 @@ def example(db: Connection, clocks: Clocks) -> Iterator[None]:
     db.execute(EXAMPLE.read_bytes())
     yield
     db.execute("drop table public.appointments")
-    db.execute("drop function public.remind_of_appointment")
+    db.execute("drop function public.remind_of_appointment, public.forget_appointments")
 
 
 def book(db: Connection, patient: str, phone: str, zone: str, local_time: str) -> None:
@@ -126,6 +126,22 @@ def test_app_books_and_cancels_without_the_campaign(db: Connection) -> None:
     db.execute("delete from public.appointments where id = 1")
 
     assert db.execute("select id, status from public.appointments").fetchall() == [(2, "cancelled")]
+
+
+async def test_truncated_appointments_have_no_reminders(db: Connection, rig: Rig, clocks: Clocks) -> None:
+    book(db, "Ada", BERLIN, "Europe/Berlin", "2026-10-24 15:00")
+    clocks.move("61 minutes")
+    await rig.tick("campaigns")
+    assert db.execute("select recipient, status from public.outbox").fetchall() == [(BERLIN, "pending")]
+
+    db.execute("truncate public.appointments restart identity")
+    book(db, "Grace", NEW_YORK, "America/New_York", "2026-10-24 09:00")
+    # An hour before both appointments. The new one has the id of the old one.
+    clocks.move("23 hours")
+    await rig.tick("campaigns", "dispatch")
+
+    assert [tally.recipient for tally in rig.simulator.tallies()] == [NEW_YORK.removeprefix("+")]
+    assert db.execute("select status from public.outbox where recipient = %s", [BERLIN]).fetchall() == [("cancelled",)]
 
 
 @pytest.mark.parametrize("patient", ["", "  "])
