@@ -1,5 +1,6 @@
--- Texts about orders: a table of orders that an app owns, and a text when one is placed and when it is shipped.
--- Run this once, in the SQL editor or with psql, after changing the names to yours. The app only writes orders.
+-- Texts about orders: a table of orders that an app owns, a text when one is placed, and a text when it is
+-- shipped. Run this once, in the SQL editor or with psql, after changing the names to yours. The app only
+-- writes orders.
 
 create table public.orders (
   id bigint generated always as identity primary key,
@@ -16,14 +17,14 @@ create policy orders_own_insert on public.orders for insert to authenticated
 grant select, insert (phone, total_cents) on public.orders to authenticated;
 grant select, insert, update, delete on public.orders to service_role;
 
--- Security definer: a signed-in customer who places an order may not insert into the outbox, and needs no such
--- right. Who can place orders can have texts sent, so limit that as you limit orders.
+-- Security definer: a signed-in customer who places an order may not insert into the outbox, and needs no
+-- such right. Who can place orders can have texts sent, so limit that as you limit orders.
 --
--- The key is made of the order and its status, so an order has one text for each, even if the status goes back
--- and forth. The text commits with the order or not at all. If the outbox refuses it, for example for a phone
--- number without its country code, the order is placed nevertheless and the trigger raises a warning: an order
--- matters more than a text about it. To refuse the order as well, leave out the exception block; the app then
--- gets the outbox's error, which says what to do.
+-- The key is made of the order and its status, so an order has one text for each, even if the status goes
+-- back and forth. The text commits with the order or not at all. If the outbox refuses it, for example for a
+-- phone number without its country code, the order is placed nevertheless and the trigger raises a warning:
+-- an order matters more than a text about it. To refuse the order as well, leave out the exception block; the
+-- app then gets the outbox's error, which says what to do.
 create function public.text_about_order() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

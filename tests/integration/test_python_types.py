@@ -1,14 +1,18 @@
 """The Python types that ship, held against rows that the API returns and answers of real functions."""
 
+import re
 import sys
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from supabase import create_client
+from supabase.lib.client_options import SyncClientOptions
 
 from jobs.schema import releases
 from jobs.schema.releases import TypesFor
@@ -17,6 +21,8 @@ from sandbox.types.model import ANSWERS, camel
 from sandbox.types.probing import SAMPLES
 from tests.auth_events import seed_templates
 from tests.stack import Connection
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "examples.md"
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +75,15 @@ def test_rows_and_answers_have_their_types(outbox_types: ModuleType, server: htt
         answer_type = getattr(outbox_types, answer.name)
         msgspec.convert(told, answer_type)
         assert told.keys() == answer_type.__annotations__.keys()
+
+
+def test_documented_insert_is_typed_and_works(outbox_types: ModuleType, stack: LocalStack, db: Connection) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    with httpx.Client() as http:
+        names = {"supabase": create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))}
+        exec(block, names)  # noqa: S102  # it is ours
+
+    assert db.execute("select idempotency_key from public.outbox").fetchall() == [("order-7",)]
 
 
 def test_engine_columns_cannot_be_written(outbox_types: ModuleType) -> None:

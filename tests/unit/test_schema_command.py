@@ -56,6 +56,21 @@ def test_version_that_does_not_exist_is_refused(capsys: Captured, options: str) 
     assert len(said.err.splitlines()) == 1
 
 
+def test_types_are_printed_for_both_languages(capsys: Captured, tmp_path: Path) -> None:
+    folder = tmp_path / "package" / "types"
+    folder.mkdir()
+    for name in ("outbox.types.ts", "outbox_types.py"):
+        (folder / name).write_text(f"{name}\n")
+
+    assert run_command_line(["schema", "types"]) == 0
+    assert run_command_line(["schema", "types", "python"]) == 0
+    assert capsys.readouterr().out == "outbox.types.ts\noutbox_types.py\n"
+    assert run_command_line(["schema", "types", "ruby"]) == 2
+    (folder / "outbox_types.py").unlink()
+    assert run_command_line(["schema", "types", "python"]) == 1
+    assert "install it again" in capsys.readouterr().err
+
+
 def test_each_file_is_a_transaction_of_its_own(tmp_path: Path) -> None:
     assert script(small_releases(tmp_path / "small", FIRST, SECOND).files) == (
         "-- outbox_0001_initial.sql\n\nbegin;\n\n"

@@ -66,7 +66,7 @@ def test_wide_lines_of_other_scripts_are_refused(tmp_path: Path) -> None:
 
 
 def test_our_scripts_keep_the_width() -> None:
-    assert {path.name for path in house.scripts()} == {"appointments.sql", "uninstall.sql"}
+    assert {path.name for path in house.scripts()} == {"appointments.sql", "orders.sql", "uninstall.sql"}
     assert list(house.wide_scripts()) == []
 
 
