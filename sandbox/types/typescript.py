@@ -139,7 +139,7 @@ def _function(function: Function, schema: Schema) -> Iterator[str]:
         yield from (f"          {_argument(argument, tables)}" for argument in function.arguments)
         yield "        }"
     else:
-        yield "        Args: never"
+        yield "        Args: Record<PropertyKey, never>"
     yield f"        Returns: {returns}{'[]' if is_list else ''}"
     if function.table and function.returns.type in tables:
         yield "        SetofOptions: {"
@@ -165,7 +165,8 @@ def _column(table: Table, column: Column, value: Value | None) -> str:
         return "never"
     if value.values and value.values == column.row.values:
         return f"{union_name(table.name, column.name)}{' | null' if value.is_nullable else ''}"
-    return _type(value)
+    # Null is a value of JSON too, as the type has it.
+    return "NonNullable<Json>" if value == Value("jsonb") else _type(value)
 
 
 def _type(value: Value) -> str:

@@ -215,7 +215,7 @@ export type OutboxDatabase = {
       outbox_auth_settings: {
         Row: {
           code_seconds: number
-          hourly_by_country: Json
+          hourly_by_country: NonNullable<Json>
           hourly_per_country: number
           hourly_per_number: number
           mfa_code_seconds: number
@@ -240,7 +240,7 @@ export type OutboxDatabase = {
           external_id: string
           handled_until: string | null
           next_at: string | null
-          parameters: Json
+          parameters: NonNullable<Json>
           recipient: string
           timezone: string | null
         }
@@ -414,7 +414,7 @@ export type OutboxDatabase = {
           id: string
           kind: string
           provider: string
-          raw: Json
+          raw: NonNullable<Json>
           received_at: string
           recipient: string
           recorded_at: string
@@ -520,7 +520,7 @@ export type OutboxDatabase = {
       outbox_templates: {
         Row: {
           body: string
-          defaults: Json
+          defaults: NonNullable<Json>
           name: string
           plain: boolean
           updated_at: string
@@ -538,7 +538,7 @@ export type OutboxDatabase = {
         }
         Update: {
           body?: never
-          defaults?: Json
+          defaults?: NonNullable<Json>
           name?: string
           plain?: boolean | null
           updated_at?: never
@@ -792,7 +792,7 @@ export type OutboxDatabase = {
         Returns: Json
       }
       outbox_find_overlooked: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: number
       }
       outbox_find_person: {
@@ -855,7 +855,7 @@ export type OutboxDatabase = {
         Returns: undefined
       }
       outbox_list_campaigns: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_list_held: {
@@ -866,7 +866,7 @@ export type OutboxDatabase = {
         Returns: Json
       }
       outbox_list_plans: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_list_replies: {
@@ -879,11 +879,11 @@ export type OutboxDatabase = {
         Returns: Json
       }
       outbox_list_routes: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_list_senders: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_mark_ambiguous: {
@@ -965,7 +965,7 @@ export type OutboxDatabase = {
         Returns: Json
       }
       outbox_ping: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: string
       }
       outbox_postpone_lookup: {
@@ -1167,7 +1167,7 @@ export type OutboxDatabase = {
         Returns: Json
       }
       outbox_schema_version: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_select: {
@@ -1235,7 +1235,7 @@ export type OutboxDatabase = {
         Returns: Json
       }
       outbox_status: {
-        Args: never
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_switch_campaign: {

@@ -22,6 +22,7 @@ const members = await supabase.from('outbox_campaign_members').select('external_
 const campaign: 'draft' | 'active' | 'paused' | 'ended' | undefined = members.data[0]?.outbox_campaigns.status
 const moved = await supabase.rpc('outbox_reschedule', { p_id: 7, p_send_at: null }).throwOnError()
 const late: boolean = moved.data.outcome === 'too_late'
+await supabase.rpc('outbox_status').throwOnError()
 const cost = await supabase.rpc('outbox_text', { p_body: 'Hello' }).throwOnError()
 const parts: number = cost.data.parts
 const coming = await supabase.rpc('outbox_preview_campaign', { campaign: 'spring', max_rows: 7 }).throwOnError()
@@ -54,7 +55,7 @@ type Database = {
   public: {
     Tables: { orders: Generated<{ id: number }>; outbox: Generated<{ id: number; status: string }> }
     Views: { [_ in never]: never }
-    Functions: { count_orders: { Args: never; Returns: number } }
+    Functions: { count_orders: { Args: Record<PropertyKey, never>; Returns: number } }
     Enums: { shipping: 'post' | 'bike' }
     CompositeTypes: { [_ in never]: never }
   }
