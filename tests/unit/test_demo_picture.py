@@ -24,7 +24,7 @@ def pictures() -> Iterator[Picture]:
     at = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
     for number, caption in enumerate(CAPTIONS):
         entry = Entry(at.replace(second=number), "+1202•••0123", "delivered", "webhook", "")
-        now = Snapshot({"delivered": number, "pending": 2 - number}, float(number), (entry,), ())
+        now = Snapshot({"delivered": number, "pending": 2 - number}, number, (entry,))
         yield Picture(now, expected=2, elapsed=5.0 * number, caption=caption, links={"logs": "not in the picture"})
 
 
