@@ -1,9 +1,11 @@
 """The documents' examples, run as they stand: SQL as in the SQL editor, JavaScript and Python on the local API, commands."""
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -13,11 +15,12 @@ import pytest
 from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
+from sandbox.local import judge
 from sandbox.local.stack import LocalStack
 from tests import commands
 from tests.auth_events import seed_templates
 from tests.campaigns import campaign, template
-from tests.documents import DOCUMENTS, ROOT, Block, blocks
+from tests.documents import DOCUMENTS, ROOT, Block, blocks, inline
 from tests.documents import commands as commands_of
 from tests.integration.replies import text_in
 from tests.routes import live
@@ -173,3 +176,24 @@ def refused_commands(document: Path, stack: LocalStack, folder: Path) -> list[st
             if ran.returncode != (tuple(words[1:]) in EXITS_WITH_1):
                 refused.append(f"{block.where}: {' '.join(words)}: {ran.returncode} {ran.stdout} {ran.stderr}")
     return refused
+
+
+@pytest.mark.nightly
+def test_supabase_cli_knows_its_commands(tmp_path: Path) -> None:
+    """Those in examples and in text. `--linked` is an old flag of version 3, which its help leaves out."""
+    named = {tuple(words[1:]) for path in DOCUMENTS for block in blocks(path, "console", "sh") for words in commands_of(block)
+             if words[0] == "supabase"}  # fmt: skip
+    named |= {tuple(code.split()[1:]) for path in DOCUMENTS for code in inline(path) if re.match(r"supabase [a-z]", code)}
+
+    complaints = []
+    for words in sorted(named):
+        said = judge._cli(tmp_path, *words, "--help")
+        plain = [word for word in words if not word.startswith("-")]
+        usage = said.partition("USAGE\n")[2].split("\n")[0].split()
+        command = list(takewhile(lambda word: not word.startswith(("[", "<")), usage[1:]))
+        flags = {word.partition("=")[0] for word in words if word.startswith("--")} - {"--linked"}
+        if command != plain[: len(command)] or not command:
+            complaints.append(f"supabase {' '.join(words)}: its help is of {' '.join(usage)}")
+        complaints += [f"supabase {' '.join(words)}: {flag}" for flag in flags if flag not in said]
+
+    assert complaints == []
