@@ -1,5 +1,6 @@
 """What the documents name is there: commands with their options, settings, targets, links, events. Examples run elsewhere."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -10,10 +11,10 @@ from jobs.runtime import settings
 from tests.command_lines import options, refusal, resolve
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, commands, inline
 
-OF_OTHERS = {"cat", "cp", "curl", "export", "kill", "mv", "openssl", "pip", "printf", "psql", "rm", "supabase"}
+OF_OTHERS = {"cat", "cp", "curl", "export", "kill", "mv", "node", "npm", "openssl", "pip", "printf", "psql", "rm", "supabase"}
 """Programs that are not ours."""
 FILES = ("list.csv", "patients.csv")
-LANGUAGES = {"console", "js", "python", "sh", "sql", "toml"}
+LANGUAGES = {"console", "js", "json", "python", "sh", "sql", "toml", "ts"}
 FOREIGN_SETTINGS = re.compile(
     r"^(GOTRUE_|SEND_SMS_HOOK_)|^(CROWDS|HISTORIES|PREVIEWS|ON_ERROR_STOP|OUTBOX_ENV_FILE|SUPABASE_SERVICE_ROLE_KEY)$"
 )
@@ -90,9 +91,10 @@ def test_settings_that_are_named_exist(document: Path) -> None:
 
 
 @documents
-def test_toml_can_be_read(document: Path) -> None:
-    for block in blocks(document, "toml"):
-        assert tomllib.loads(block.text), block.where
+def test_toml_and_json_can_be_read(document: Path) -> None:
+    for block in blocks(document, "toml", "json"):
+        read = tomllib.loads if block.language == "toml" else json.loads
+        assert read(block.text), block.where
 
 
 def slugs(page: Path) -> set[str]:
