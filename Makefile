@@ -7,7 +7,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly setup schema types release check format bench chaos simulate lock clean
+.PHONY: help demo picture test nightly setup schema types release check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1@/p' $(MAKEFILE_LIST) | awk -F@ '{ \
@@ -17,6 +17,9 @@ help: ## show this list
 
 demo: setup ## start everything on this machine and watch messages move; Ctrl-C stops it (ARGS="--messages 500 --exit")
 	@trap : INT; $(BIN)/outbox demo $(ARGS) || { code=$$?; test $$code -eq 130 || exit $$code; }
+
+picture: setup ## run the demo and record the picture in the README, docs/demo.svg
+	@$(BIN)/outbox demo --exit --svg docs/demo.svg
 
 test: setup ## run the tests (ARGS="tests/unit -k window" for some, WORKERS=4 for more in parallel)
 	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \

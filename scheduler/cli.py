@@ -39,8 +39,8 @@ class DevelopmentPartsMissing(typer.TyperException):
 
     def __init__(self, package: str) -> None:
         super().__init__(
-            f"{package} is not installed: outbox local, outbox demo and outbox simulator are for a clone of the outbox's "
-            "repository, after make setup. For your own project, use supabase start (README, Develop locally)"
+            f"{package} is not installed: outbox local and outbox demo are for a clone of the outbox's "
+            "repository, after make setup. For your own project, use supabase start (docs/local.md)"
         )
 
 

@@ -268,4 +268,4 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     WebhookSettings,
     TelemetrySettings,
 )
-"""Every group. The README documents the settings of them all."""
+"""Every group. docs/settings.md documents the settings of them all."""

@@ -15,9 +15,11 @@ from rich.console import Console
 
 from sandbox.demo import words
 from sandbox.demo.appointments import plan_appointments
+from sandbox.demo.film import Film
 from sandbox.demo.interrupts import Interrupted, Interrupts, interruptible
 from sandbox.demo.parts import PartFailed, Parts, running
 from sandbox.demo.show import Show
+from sandbox.demo.svg import draw
 from sandbox.demo.verdict import Verdict
 from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_work
 from sandbox.local.errors import StackError, WrongUsage
@@ -26,6 +28,7 @@ from sandbox.simulator.behaviour import ProviderName
 
 _SECONDS_FOR_WHAT_IS_DUE = 10
 _LEAST_RATE = 5
+_TITLE = "The demo in a terminal: messages wait, go out and are delivered. At the end none was lost or sent twice."
 
 
 def demo(
@@ -45,6 +48,7 @@ def demo(
         str, typer.Option(help="Which providers have an account: sinch, or sinch,vonage. The first of two goes away meanwhile.")
     ] = "sinch",
     seed: Annotated[int, typer.Option(help="Seed of the random numbers: the same seed sends the same messages.")] = 1,
+    svg: Annotated[Path | None, typer.Option(help="Also write what the screen shows to this file, as an animated SVG.")] = None,
 ) -> None:
     """Start a local Supabase, simulators of the providers, the scheduler and the webhook app, and watch messages move.
 
@@ -52,7 +56,10 @@ def demo(
     """
     console = Console(stderr=as_json, highlight=False, emoji=False, markup=False)
     names = _names(providers)
-    demonstration = Demonstration(console, names, messages=messages, seed=seed, live=console.is_terminal and not as_json)
+    film = None if svg is None else Film()
+    demonstration = Demonstration(
+        console, names, messages=messages, seed=seed, live=console.is_terminal and not as_json, film=film
+    )
     try:
         with interruptible() as interrupts:
             verdict = demonstration.run(interrupts, data_dir, port, stay=not (leave or as_json))
@@ -63,6 +70,8 @@ def demo(
         typer.echo(f"outbox demo: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, WrongUsage) else 1) from None
 
+    if svg is not None and film is not None:
+        svg.write_text(draw(film.frames, title=_TITLE), encoding="utf-8")
     if as_json:
         sys.stdout.write(json.dumps(verdict.as_dict()) + "\n")
     raise typer.Exit(0 if verdict.good else 1)
@@ -71,12 +80,22 @@ def demo(
 class Demonstration:
     """One demo, from the first process to the end of the last one."""
 
-    def __init__(self, console: Console, providers: Sequence[ProviderName], *, messages: int, seed: int, live: bool) -> None:
+    def __init__(
+        self,
+        console: Console,
+        providers: Sequence[ProviderName],
+        *,
+        messages: int,
+        seed: int,
+        live: bool,
+        film: Film | None = None,
+    ) -> None:
         self._console = console
         self._providers = providers
         self._messages = messages
         self._seed = seed
         self._live = live
+        self._film = film
 
     def run(self, interrupts: Interrupts, data_dir: Path | None, port: int, *, stay: bool) -> Verdict:
         """Returns when nothing is left running. Removes a temporary folder unless something went wrong."""
@@ -119,7 +138,7 @@ class Demonstration:
             began = datetime.now(UTC)
             work = plan_work(self._messages, seed=self._seed, began=began)
             appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
-            with Show(parts, work, appointments, self._console, live=self._live) as show:
+            with Show(parts, work, appointments, self._console, live=self._live, film=self._film) as show:
                 verdict = show.watch()
                 self._say(words.result(verdict))
                 if verdict.stuck:

@@ -16,7 +16,9 @@ from supabase import create_client
 from supabase.lib.client_options import SyncClientOptions
 
 from jobs.runtime.masking import scrub
+from sandbox.demo import words
 from sandbox.demo.appointments import Appointments
+from sandbox.demo.film import Film
 from sandbox.demo.parts import PartFailed, Parts
 from sandbox.demo.scenario import Scenario
 from sandbox.demo.snapshot import Entry, Snapshot, reminders, stuck, take_snapshot
@@ -32,15 +34,25 @@ _SLOWEST_RATE: Final = 50.0
 
 
 class Show:
-    """The outbox of ``parts`` from the first insert on. Showing it ``live`` needs a terminal."""
+    """The outbox of ``parts`` from the first insert on. Showing it ``live`` needs a terminal. A ``film`` keeps it."""
 
-    def __init__(self, parts: Parts, work: Work, appointments: Appointments | None, console: Console, *, live: bool) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        work: Work,
+        appointments: Appointments | None,
+        console: Console,
+        *,
+        live: bool,
+        film: Film | None = None,
+    ) -> None:
         self._parts = parts
         self._appointments = appointments
         self._messages = (*work.messages, *(appointments.reminders if appointments else ()))
         self._work = work
         self._console = console
         self._live = live
+        self._film = film
         self._open = ExitStack()
         self._began = monotonic()
         self._next_line = 0.0
@@ -71,13 +83,18 @@ class Show:
                 acted = self._scenario.advance(monotonic() - self._began)
                 self._refresh()
                 draw()
+                if self._film is not None:
+                    self._film.see(self._picture)
                 now = self._picture.now
                 if (self._scenario.finished and now.final >= now.total) or self._picture.elapsed > limit:
                     break
                 if not acted:
                     sleep(_REFRESH_SECONDS)
             self._scenario.end()
-            return self._judge()
+            verdict = self._judge()
+        if self._film is not None:
+            self._film.end(self._picture, words.result(verdict))
+        return verdict
 
     def stay(self, *, lines_taken: int) -> None:
         """Keep showing the outbox, below this many lines, until a signal comes."""

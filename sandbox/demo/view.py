@@ -50,7 +50,7 @@ def screen(picture: Picture, *, height: int) -> RenderableType:
     return Padding(
         Group(
             _title(picture),
-            ProgressBar(max(picture.expected, picture.now.total, 1), picture.now.final, complete_style="cyan"),
+            _bar(picture),
             _one_line(picture.caption, style="magenta"),
             Text(),
             _counts(picture),
@@ -82,6 +82,13 @@ def _title(picture: Picture) -> RenderableType:
     done = f"{picture.now.final} of {max(picture.expected, picture.now.total)} messages final"
     title.add_row(Text("outbox demo", style="bold"), f"{done}   {_clock(picture.elapsed)}")
     return title
+
+
+def _bar(picture: Picture) -> RenderableType:
+    # In a grid, because a bar alone does not end its line, and the caption would be cut off behind it.
+    grid = Table.grid(expand=True)
+    grid.add_row(ProgressBar(max(picture.expected, picture.now.total, 1), picture.now.final, complete_style="cyan"))
+    return grid
 
 
 def _counts(picture: Picture) -> RenderableType:

@@ -59,5 +59,5 @@ def _not_set_up(what: str) -> str:
         return f"{what} is not installed: the local stack needs the development packages, run make setup"
     return (
         f"{what} is not installed: outbox local and outbox demo are for a clone of the outbox's repository, after make setup. "
-        "For your own project, use supabase start (README, Develop locally)"
+        "For your own project, use supabase start (docs/local.md)"
     )

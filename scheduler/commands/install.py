@@ -50,7 +50,8 @@ def install(
     """Write the missing schema files into supabase/migrations of your project.
 
     Finds the project in this folder or above it, asks once, never overwrites a migration, and writes all files or none. Run it
-    again after each update of the outbox. `supabase db push` then applies the files; the last lines say what comes next.
+    again after each update of the outbox. `supabase db push --linked` then applies the files. The last lines say what
+    comes next.
     """
     plan = _plan(supabase, holds=holds, post=post)
     view.warn(plan)

@@ -19,7 +19,8 @@ def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: boo
 
     ``first`` is True if the project had no released file before. Then they are all files.
     """
-    push = Step("Apply the migrations to your database.", ("supabase db push",))
+    # Without a flag, version 2 of the CLI pushes to the linked project, and version 3 to the local one.
+    push = Step("Apply the migrations to the linked project. Locally: supabase migration up", ("supabase db push --linked",))
     if not first and any(file.kind is Kind.POST for file in written):
         return [
             Step("Make sure that no process of an older release runs.", ("outbox schema status",)),
@@ -36,7 +37,7 @@ def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: boo
         ]
     else:
         steps = [
-            Step("Apply the migrations to your database. Old processes may go on.", push.commands),
+            Step(f"{push.what}. Old processes may go on.", push.commands),
             Step("Then restart the processes with the new release.", ("outbox run", "outbox webhook")),
         ]
     if post_remains:

@@ -1,10 +1,13 @@
 """The demo as a user runs it: real processes, judged by the simulator's books."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +34,14 @@ def show(*options: str) -> tuple[dict[str, Any], str]:
     return summary, ran.stderr
 
 
-def test_demo_ends_without_losses_or_duplicate_sends() -> None:
-    summary, _ = show("--messages", "60")
+def test_demo_ends_without_losses_or_duplicate_sends(tmp_path: Path) -> None:
+    picture = tmp_path / "demo.svg"
+    summary, said = show("--messages", "60", "--svg", str(picture))
+
+    words = picture.read_text(encoding="utf-8")
+    assert "nothing was lost and nothing sent twice" in words
+    captions = re.findall(r"^demo: (.*)$", said, re.MULTILINE)
+    assert [caption for caption in captions if escape(caption[:40], quote=False) not in words] == []
 
     assert summary["messages"] == 60
     ours = {status: count - summary["reminders"].get(status, 0) for status, count in summary["statuses"].items()}

@@ -1,4 +1,4 @@
-"""The settings that the environment may hold, and that the README documents the same ones."""
+"""The settings that the environment may hold, and that docs/settings.md documents the same ones."""
 
 import os
 import re
@@ -30,7 +30,7 @@ COMPLETE = {
     "VONAGE_PRIVATE_KEY": private_key(),
     "VONAGE_REPORTS": "0",
 }
-README = Path(__file__).parents[2] / "README.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "settings.md"
 ROW = re.compile(r"^\| `(?P<name>[A-Z_]+)` \| (?P<default>[^|]+) \| [^|]+ \|$", re.MULTILINE)
 
 
@@ -55,15 +55,15 @@ def group_of(name: str) -> type[BaseSettings]:
 
 
 def documented() -> dict[str, str]:
-    return {row["name"]: row["default"] for row in ROW.finditer(README.read_text(encoding="utf-8"))}
+    return {row["name"]: row["default"] for row in ROW.finditer(DOCUMENT.read_text(encoding="utf-8"))}
 
 
-def test_readme_lists_exactly_the_settings() -> None:
+def test_document_lists_exactly_the_settings() -> None:
     assert set(documented()) == {field.upper() for group in settings.GROUPS for field in group.model_fields}
 
 
 @pytest.mark.parametrize("name", documented())
-def test_the_default_is_the_one_in_the_readme(name: str, environment: pytest.MonkeyPatch) -> None:
+def test_the_default_is_the_documented_one(name: str, environment: pytest.MonkeyPatch) -> None:
     default = documented()[name]
     if default == "required":
         environment.delenv(name)
