@@ -2510,6 +2510,21 @@ begin
 end
 $$;
 
+create function outbox_engine.statuses_by_rank() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array[
+    'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
+    'delivered'
+  ]
+$$;
+
+create or replace function outbox_engine.rank_of(p_status text) returns smallint
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array_position(outbox_engine.statuses_by_rank(), p_status)::smallint
+$$;
+
 create function outbox_engine.wait_of(p_attempts smallint, p_detour smallint) returns interval
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2547,45 +2562,43 @@ end
 $$;
 
 create function outbox_engine.end_retries(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_now timestamptz
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_ended_moves bigint[],
+  p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_ids bigint[] := p_ended_moves;
 begin
-  if not p_statuses && outbox_engine.handed_on_statuses()
-    or not outbox_engine.has_routes() and not exists (
-      select from outbox_engine.report_codes
-      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-    ) then
+  if p_statuses && outbox_engine.handed_on_statuses() and exists (
+    select from outbox_engine.report_codes
+    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+  ) then
+    v_ids := v_ids || array(
+      select o.id
+      from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
+        n (outbox_id, dispatch_id, provider, status)
+      join public.outbox o on o.id = n.outbox_id and o.dispatch_id = n.dispatch_id
+      join outbox_engine.report_codes c
+        on c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched'
+      where outbox_engine.says_handed_on(n.status)
+        and o.reported_rank = outbox_engine.rank_of('aborted')
+    );
+  end if;
+  if cardinality(v_ids) > 0 is not true then
     return;
   end if;
   update public.outbox o
   set
-    status = 'aborted', queue = null,
+    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
-  from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
-    n (outbox_id, dispatch_id, provider, status)
-  where outbox_engine.says_handed_on(n.status)
-    and o.id = n.outbox_id
-    and o.dispatch_id = n.dispatch_id
-    and o.status in ('pending', 'scheduled')
-    and o.reported_rank = outbox_engine.rank_of('aborted')
-    and (
-      exists (
-        select from outbox_engine.report_codes c
-        where c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched')
-      or exists (
-        select
-        from outbox_engine.dispatches d
-        join outbox_engine.detours x on outbox_engine.plan_name(d.provider, d.plan) = any (x.without)
-        where d.id = n.dispatch_id and x.id = o.route)
-    );
+  where o.id = any (v_ids) and o.status in ('pending', 'scheduled');
 end
 $$;
 
 create function outbox_engine.advance_statuses(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
-  p_ats timestamptz[], p_detours smallint[], p_now timestamptz
+  p_ats timestamptz[], p_detours smallint[], p_ended_moves bigint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2594,7 +2607,8 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
-  perform outbox_engine.end_retries(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_now);
+  perform outbox_engine.end_retries(
+    p_outbox_ids, p_dispatches, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -7286,7 +7300,7 @@ begin
   -- Reports of the earlier attempt that came before.
   perform outbox_engine.advance_statuses(
     array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
-    array_agg(e.status_code), array_agg(e.occurred_at), null, p_now)
+    array_agg(e.status_code), array_agg(e.occurred_at), null, null, p_now)
   from unnest(v_ids, v_dispatches) c (outbox_id, dispatch_id)
   join public.outbox_events e
     on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
@@ -7294,10 +7308,35 @@ begin
 end
 $$;
 
+create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    cross join lateral (
+      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
+        e.dispatch_id = o.dispatch_id as is_present
+    ) p
+    where e.outbox_id = o.id and e.event = 'report' and (
+      p.class = 'barred'
+      -- An outcome that is no proof, and not the usual one of a text that is on its way.
+      or p.is_present and p.class is null and e.status not in ('sent', 'dispatched')
+      or p.is_present and lower(e.report ->> 'status') = 'undeliverable'
+      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
+        and outbox_engine.says_handed_on(e.status)
+      or not p.is_present and p_class = 'network' and p.class = 'network'
+    )
+  );
+end
+$$;
+
 create function outbox_engine.may_move(
   o public.outbox, p_class text, p_now timestamptz
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- A secret text that comes late has been asked for again.
@@ -7309,22 +7348,7 @@ begin
     and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
     return false;
   end if;
-  return not exists (
-    select
-    from public.outbox_events e
-    join outbox_engine.dispatches d on d.id = e.dispatch_id
-    cross join lateral (
-      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
-        e.dispatch_id = o.dispatch_id as is_present
-    ) p
-    where e.outbox_id = o.id and e.event = 'report' and (
-      p.class = 'barred'
-      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
-        and outbox_engine.says_handed_on(e.status)
-      or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
-      or not p.is_present and p_class = 'network' and p.class = 'network'
-    )
-  );
+  return not outbox_engine.has_report_against_move(o, p_class);
 end
 $$;
 
@@ -7366,6 +7390,32 @@ begin
     end loop;
   end loop;
   return v_detours;
+end
+$$;
+
+create function outbox_engine.find_ended_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[]
+) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if p_statuses <@ array['delivered', 'sent'] or not outbox_engine.has_routes() then
+    return null;
+  end if;
+  return (
+    select array_agg(o.id)
+    from (select distinct n.* from unnest(p_outbox_ids, p_dispatches) n (outbox_id, dispatch_id)) n
+    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+    ) d
+    where o.dispatch_id = n.dispatch_id and o.status in ('pending', 'scheduled')
+      and o.reported_rank is not null
+      and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
+      and outbox_engine.has_report_against_move(o, coalesce(
+        outbox_engine.proof_class(
+          d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code),
+        'stopped')));
 end
 $$;
 
@@ -9777,6 +9827,7 @@ declare
   v_codes integer[];
   v_ats timestamptz[];
   v_detours smallint[];
+  v_ended_moves bigint[];
 begin
   select
     array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
@@ -9802,8 +9853,9 @@ begin
     end if;
     v_detours := outbox_engine.find_moves(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
+    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_dispatches, v_statuses);
     perform outbox_engine.advance_statuses(
-      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_now);
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
     if v_detours is not null then
       perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
     end if;
