@@ -5142,6 +5142,21 @@ begin
 end
 $$;
 
+create function outbox_engine.add_idle_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.plans x where x.provider = p_provider and x.plan = p_plan)
+    and pg_try_advisory_xact_lock(hashtext(format('outbox plan %s %s', p_provider, p_plan))) then
+    perform outbox_engine.add_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.lock_plan(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
   p_requests_per_minute integer
@@ -9613,6 +9628,8 @@ begin
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
   if v_plan.plan is null then
+    perform outbox_engine.add_idle_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
       || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);
