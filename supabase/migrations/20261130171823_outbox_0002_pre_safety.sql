@@ -550,6 +550,8 @@ create table outbox_engine.detours (
   without text[] not null default '{}',
   -- Null is all countries.
   country text,
+  -- Since when the upkeep job has found it without use. Null while it is in use.
+  unused_since timestamptz,
   unique nulls not distinct (route, without, country)
 );
 alter table outbox_engine.detours enable row level security;
@@ -1502,7 +1504,7 @@ begin
   for v_rule in
     select d.id, d.country
     from outbox_engine.detours d
-    where d.route = v_route and d.without = '{}' and d.country is not null
+    where d.route = v_route and d.without = '{}' and d.country is not null and d.unused_since is null
   loop
     if v_country is null then
       v_country := coalesce(outbox_engine.country_of(p_recipient), '');
@@ -1532,22 +1534,25 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_without constant text[] := array(select distinct w from unnest(p_without) w order by w);
-  v_id smallint;
+  v_detour outbox_engine.detours;
 begin
   if v_without = '{}' and p_country is null then
     return p_route;
   end if;
   loop
-    select d.id
-    into v_id
+    select d.*
+    into v_detour
     from outbox_engine.detours d
     where d.route = p_route and d.without = v_without and d.country is not distinct from p_country;
-    if found then
-      return v_id;
+    if not found then
+      insert into outbox_engine.detours (route, without, country)
+      values (p_route, v_without, p_country)
+      on conflict do nothing;
+    elsif v_detour.unused_since is null then
+      return v_detour.id;
+    else
+      update outbox_engine.detours set unused_since = null where id = v_detour.id;
     end if;
-    insert into outbox_engine.detours (route, without, country)
-    values (p_route, v_without, p_country)
-    on conflict do nothing;
   end loop;
 end
 $$;
@@ -10824,6 +10829,35 @@ begin
 end
 $$;
 
+create function outbox_engine.forget_unused_detours(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_detour outbox_engine.detours;
+  v_is_used boolean;
+begin
+  for v_detour in
+    select d.* from outbox_engine.detours d order by d.id for update skip locked
+  loop
+    v_is_used := exists (
+        select from outbox_engine.plan_health h
+        where v_detour.without = '{}' and h.country = v_detour.country and h.lost > 0)
+      or exists (
+        select from outbox_engine.route_sends r
+        where v_detour.without <> '{}' and r.route = v_detour.id)
+      or outbox_engine.count_waiting_on(v_detour.id, 1) > 0;
+    if v_is_used and v_detour.unused_since is not null
+      or not v_is_used and (v_detour.unused_since <= p_now) is not true then
+      update outbox_engine.detours
+      set unused_since = case when not v_is_used then p_now end
+      where id = v_detour.id;
+    elsif v_detour.unused_since < p_now - interval '30 days' then
+      delete from outbox_engine.detours where id = v_detour.id;
+    end if;
+  end loop;
+end
+$$;
+
 create function outbox_engine.is_being_made(p_dispatch uuid, p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -11241,6 +11275,7 @@ begin
   perform outbox_engine.forget_refusals(p_now);
   perform outbox_engine.forget_secrets(p_most);
   perform outbox_engine.forget_retired_routes(p_now);
+  perform outbox_engine.forget_unused_detours(p_now);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
