@@ -5662,7 +5662,7 @@ begin
         order by m.place, m.provider, m.plan
       ) filter (where not m.is_self and m.configured > 0 and m.why is not null) as stopped,
       string_agg(
-        format('%s lost %s of its weight',
+        format('%s lost %s points of its weight',
           outbox_engine.plan_name(m.provider, m.plan), m.configured - m.weight),
         '; ' order by m.place, m.provider, m.plan
       ) filter (where m.weight < m.configured and m.why is null) as weakened
@@ -11872,17 +11872,18 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'jobs', (
-      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.provider, t.plan), '[]')
       from (
-        select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
+        select job, provider, plan, max(at) as at,
+          greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
         from outbox_engine.heartbeats
-        group by job, plan
+        group by job, provider, plan
       ) t
     ),
     'processes', (
-      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
+      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker, w.provider, w.plan), '[]')
       from (
-        select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        select worker, provider, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
         from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
         order by at desc
@@ -12371,9 +12372,36 @@ begin
 end
 $$;
 
+create function outbox_engine.check_plan_is_known(p_provider text, p_plan text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_known constant text[] := array(
+    select outbox_engine.plan_name(x.provider, x.plan)
+    from (
+      select p.provider, p.plan from outbox_engine.plans p
+      union
+      select l.provider, l.plan from outbox_engine.live_plans() l
+      union
+      select m.provider, m.plan from public.outbox_route_plans m
+    ) x
+    order by x.provider, x.plan);
+begin
+  if outbox_engine.plan_name(p_provider, p_plan) <> all (v_known) then
+    perform outbox_engine.refuse(
+      format('no process has ever sent for plan %s', outbox_engine.plan_name(p_provider, p_plan)),
+      case
+        when v_known = '{}' then 'Start `outbox run` first, or allow absent plans if their processes start later.'
+        else format('Known plans: %s. --allow-absent takes a plan whose process starts later.',
+          array_to_string(v_known, ', '))
+      end);
+  end if;
+end
+$$;
+
 create function public.outbox_set_sender(
   p_alias text, p_provider text, p_plan text, p_sender text, p_country text default '',
-  p_options jsonb default null
+  p_options jsonb default null, p_allow_absent boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12395,7 +12423,9 @@ begin
     perform outbox_engine.refuse(
       format('provider %L is not known', p_provider), outbox_engine.provider_hint());
   elsif coalesce(p_plan, '') = '' then
-    perform outbox_engine.refuse('the plan is empty', '`outbox status` shows plans.');
+    perform outbox_engine.refuse('the plan is empty', '`outbox plans` shows them.');
+  elsif not p_allow_absent then
+    perform outbox_engine.check_plan_is_known(p_provider, p_plan);
   end if;
   if v_country <> '' then
     v_country := (outbox_engine.read_countries(array[v_country]))[1];
@@ -12448,7 +12478,7 @@ create function outbox_engine.memberships_json(p_provider text, p_plan text, p_n
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-    'route', coalesce(r.name, 'default'),
+    'route', coalesce(r.name, 'default'), 'is_retired', r.retired_at is not null,
     'without', to_jsonb(d.without), 'country', d.country,
     'weight', m.configured, 'effective', m.weight, 'stands_by', m.configured = 0,
     'took', coalesce((
@@ -12506,7 +12536,8 @@ begin
       'outbox plans lists the plans that are known.');
   elsif p_lost not between 0 and 100 then
     perform outbox_engine.refuse(
-      format('%s is no part of a weight', p_lost), 'Give how much it loses, from 0 (nothing) to 100 (all).');
+      format('%s is not between 0 and 100', p_lost),
+      'Give how many points of its weight the plan loses: 0 is nothing, 100 is all.');
   elsif v_country <> '' and not exists (
     select from outbox_engine.number_regions where region = v_country
   ) then

@@ -46,12 +46,12 @@ def test_weight_is_pinned_and_released(db: Connection, capsys: pytest.CaptureFix
     both_alive(db)
 
     assert said(capsys, "pin", "p", "--lost", "40", "--reason", "their status page") == (
-        "sinch p is pinned: it has lost 40 of its weight\n"
+        "sinch p is pinned: it has lost 40 points of its weight\n"
     )
     assert "route default: weight 100, now 60; 0 in 10 minutes" in said(capsys)
-    assert "lost 40 of its weight, pinned: pinned by an operator: their status page" in said(capsys)
+    assert "lost 40 points of its weight, pinned: pinned by an operator: their status page" in said(capsys)
     assert said(capsys, "release", "sinch:p") == (
-        "sinch p is released: it has lost 40 of its weight, and gets it back by 10 in 15 quiet minutes\n"
+        "sinch p is released: it has lost 40 points of its weight, and gets it back by 10 in 15 quiet minutes\n"
     )
 
 
@@ -65,6 +65,15 @@ def test_weight_is_pinned_for_one_country(db: Connection, capsys: pytest.Capture
     db.execute("update public.outbox set route = 1 where recipient like '+44%'")
     assert took(db, SECOND, position=1) == 1
     assert took(db, FIRST, position=0) == 1
+
+
+def test_retired_route_is_called_so(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """It looks as one that takes messages otherwise."""
+    weigh(db, {FIRST: 70}, route=7)
+    both_alive(db)
+    db.execute("select public.outbox_remove_route('codes')")
+
+    assert "  route codes (retired): weight 70; 0 in 10 minutes" in said(capsys).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -90,6 +99,31 @@ def test_plan_is_paused_by_its_name_with_provider(db: Connection, capsys: pytest
     assert db.execute("select provider, plan from outbox_engine.plan_pauses").fetchall() == [("vonage", "app")]
     assert run_command_line(["resume", "--plan", "vonage:app"]) == 0
     assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
+
+
+def test_status_names_accounts(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process serves one of each provider."""
+    both_alive(db)
+
+    assert run_command_line(["status", "--days", "0"]) == 0
+
+    screen = " ".join(capsys.readouterr().out.split())
+    assert all(words in screen for words in ("dispatch (sinch p)", "dispatch (vonage app)", "w for sinch p,", "w for vonage app,"))
+
+
+def test_forced_resume_says_what_comes_next(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pause of an account goes on until a message is accepted, also with --force."""
+    both_alive(db)
+    pause(db, SECOND, "account")
+
+    assert run_command_line(["resume", "--plan", "vonage:app"]) == 0
+    gently = capsys.readouterr().out
+    assert run_command_line(["resume", "--plan", "vonage:app", "--force"]) == 0
+    forced = capsys.readouterr().out
+
+    assert gently.endswith("with --force, the next claim sends one message to find out at once\n")
+    assert forced.startswith("still paused: vonage app, account")
+    assert forced.endswith("the next claim sends one message; the pauses that remain end if it is accepted\n")
 
 
 def test_plan_of_another_provider_is_refused(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ create function outbox_engine.memberships_json(p_provider text, p_plan text, p_n
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-    'route', coalesce(r.name, 'default'),
+    'route', coalesce(r.name, 'default'), 'is_retired', r.retired_at is not null,
     'without', to_jsonb(d.without), 'country', d.country,
     'weight', m.configured, 'effective', m.weight, 'stands_by', m.configured = 0,
     'took', coalesce((
@@ -69,7 +69,8 @@ begin
       'outbox plans lists the plans that are known.');
   elsif p_lost not between 0 and 100 then
     perform outbox_engine.refuse(
-      format('%s is no part of a weight', p_lost), 'Give how much it loses, from 0 (nothing) to 100 (all).');
+      format('%s is not between 0 and 100', p_lost),
+      'Give how many points of its weight the plan loses: 0 is nothing, 100 is all.');
   elsif v_country <> '' and not exists (
     select from outbox_engine.number_regions where region = v_country
   ) then
