@@ -62,7 +62,7 @@ def pin(
 ) -> int:
     """Keep the weight of a plan as it is: health changes nothing until `outbox plans release`.
 
-    What a plan loses are points of its weight: of 70, --lost 40 leaves 30. --lost 0 leaves all of it. --lost 100 leaves nothing,
+    What a plan loses are points of its weight: of 70, --lost 40 leaves 30. --lost 0 leaves all of it. --lost 100 leaves none,
     so the plan sends only where no other plan of a route can.
     """
     return _set(plan, country, lost=lost, is_pinned=True, reason=reason, as_json=as_json)

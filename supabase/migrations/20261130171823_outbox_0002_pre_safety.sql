@@ -12498,14 +12498,46 @@ as $$
       select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
 $$;
 
+create function outbox_engine.cannot_send(p_provider text, p_plan text, p_now timestamptz) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan outbox_engine.plans;
+  v_beat timestamptz;
+begin
+  select * into v_plan from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan;
+  select max(h.at)
+  into v_beat
+  from outbox_engine.heartbeats h
+  where h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.ended_at is null
+    and h.at > p_now - interval '1 minute';
+  if v_plan.plan is null then
+    return 'has no running process';
+  elsif v_plan.asked_at is null or v_beat > v_plan.asked_at + interval '30 seconds' then
+    return outbox_engine.why_unable(v_plan, p_now, case when v_beat is not null then p_now end);
+  end if;
+  return outbox_engine.why_unable(v_plan, p_now);
+end
+$$;
+
+create function outbox_engine.carriers_json(p_route smallint, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'provider', m.provider, 'plan', m.plan, 'weight', m.configured, 'effective', m.weight,
+    'cannot_send', outbox_engine.cannot_send(m.provider, m.plan, p_now)
+  ) order by m.configured = 0, m.place, m.provider, m.plan), '[]')
+  from outbox_engine.route_members() m
+  where m.id = p_route
+$$;
+
 create function public.outbox_list_plans() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'provider', p.provider, 'plan', p.plan, 'position', p.position,
     'messages_per_second', p.messages_per_second, 'requests_per_minute', p.requests_per_minute,
-    -- Only where there may be other plans is the latest claim noted.
-    'cannot_send', case when p.asked_at is not null then outbox_engine.why_unable(p, n.at) end,
+    'cannot_send', outbox_engine.cannot_send(p.provider, p.plan, n.at),
     'routes', outbox_engine.memberships_json(p.provider, p.plan, n.at),
     'health', (
       select coalesce(jsonb_agg(jsonb_build_object(
@@ -12634,6 +12666,26 @@ as $$
   cross join lateral outbox_engine.provider_of(d.provider) p
 $$;
 
+create function outbox_engine.held_until(p_outbox_id bigint) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select r.probe_at
+  from outbox_engine.held_messages h
+  join outbox_engine.refused_contents r using (provider, plan, content)
+  where h.outbox_id = p_outbox_id and r.held_since is not null
+$$;
+
+create function outbox_engine.waiting_json(o public.outbox, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'until', case when h.until > p_now or o.due_at > p_now then coalesce(h.until, o.due_at) end,
+    'is_held', h.until is not null,
+    'plans', outbox_engine.carriers_json(o.route, p_now))
+  from (select outbox_engine.held_until(o.id) as until) h
+  where o.queue is not null
+$$;
+
 create or replace function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12659,10 +12711,7 @@ begin
       -- of its content.
       || jsonb_build_object(
         'tried_again_at', coalesce(
-          (select r.probe_at
-            from outbox_engine.held_messages h
-            join outbox_engine.refused_contents r using (provider, plan, content)
-            where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
+          case when o.queue = 'w' then outbox_engine.held_until(o.id) end,
           case
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
@@ -12676,6 +12725,7 @@ begin
         jsonb_agg(to_jsonb(t) - 'place' order by t.event = 'inserted' desc, t.at, t.place), '[]')
       from outbox_engine.timeline_of(o, p_show_body) t
     ),
+    'waiting', outbox_engine.waiting_json(o, outbox_engine.now()),
     'dispatches', outbox_engine.dispatches_json(p_id),
     'duplicate_sends', (
       select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]')

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scheduler.cli import run_command_line
-from tests.engine import insert
+from tests.engine import insert, later, stand_still
 from tests.shares import FIRST, SECOND, both_alive, pause, took, weigh
 from tests.stack import Connection
 
@@ -101,6 +101,51 @@ def test_plan_is_paused_by_its_name_with_provider(db: Connection, capsys: pytest
     assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
 
 
+def traced(capsys: pytest.CaptureFixture[str], row: int) -> list[str]:
+    """What `outbox trace` says of why a message waits, and of its plans."""
+    assert run_command_line(["trace", str(row)]) == 0
+    facts = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    (at,) = (place for place, line in enumerate(facts) if line.startswith("waits"))
+    return [" ".join(line.split()) for line in facts[at : at + 3]]
+
+
+def test_trace_says_what_a_message_waits_for(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    weigh(db, {FIRST: 100, SECOND: 0})
+    both_alive(db)
+    (row,) = insert(db)
+    (later_on,) = insert(db, send_at="2198-01-01T00:00Z", expires_at="2198-01-02T00:00Z")
+
+    ready = traced(capsys, row)
+    pause(db, FIRST, "account")
+    pause(db, SECOND, "operator")
+    stopped = traced(capsys, row)
+
+    assert ready == [
+        "waits for the next claim of a plan of its route",
+        "plans sinch p (weight 100): can send",
+        "vonage app (stands by): can send",
+    ]
+    assert stopped == [
+        "waits for a plan: none of its route can send",
+        "plans sinch p (weight 100): is paused (account): HTTP 503 away",
+        "vonage app (stands by): is paused (operator): HTTP 503 away",
+    ]
+    assert traced(capsys, later_on)[0] == "waits until 2198-01-01 00:00:00Z"
+
+
+def test_only_plan_is_called_paused(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """It notes no claims, because there is no other plan. Its heartbeat shows that a process runs."""
+    stand_still(db)
+    assert took(db, FIRST) == 0
+    able = said(capsys)
+    pause(db, FIRST, "account")
+
+    assert able == "sinch p: can send\n  route default: weight 100; 0 in 10 minutes\n"
+    assert said(capsys).startswith("sinch p: is paused (account)")
+    later(db, "2 minutes")
+    assert said(capsys).startswith("sinch p: has no running process")
+
+
 def test_status_names_accounts(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
     """A process serves one of each provider."""
     both_alive(db)
@@ -108,7 +153,9 @@ def test_status_names_accounts(db: Connection, capsys: pytest.CaptureFixture[str
     assert run_command_line(["status", "--days", "0"]) == 0
 
     screen = " ".join(capsys.readouterr().out.split())
-    assert all(words in screen for words in ("dispatch (sinch p)", "dispatch (vonage app)", "w for sinch p,", "w for vonage app,"))
+    assert all(
+        words in screen for words in ("dispatch (sinch p)", "dispatch (vonage app)", "w for sinch p,", "w for vonage app,")
+    )
 
 
 def test_forced_resume_says_what_comes_next(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,7 +118,9 @@ def test_sender_of_an_unknown_plan_is_refused(outbox: Run, db: Connection) -> No
     stopped = outbox("senders", "set", "Acme", "--plan", "vonage:ours", "--sender", "ACME")
 
     assert (code, out, len(err.splitlines())) == (1, "", 1)
-    assert err.startswith(f"outbox: no process has ever sent for plan vonage other. Known plans: sinch {KEY}, vonage app. --allow-")
+    assert err.startswith(
+        f"outbox: no process has ever sent for plan vonage other. Known plans: sinch {KEY}, vonage app. --allow-"
+    )
     assert (absent[0], stopped[0]) == (0, 0)
 
 
