@@ -121,23 +121,25 @@ class Demonstration:
             appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
             with Show(parts, work, appointments, self._console, live=self._live) as show:
                 verdict = show.watch()
-                self._say(words.result(verdict))
+                result = words.result(verdict)
+                self._say(result)
                 if verdict.stuck:
                     self._say(words.still_open(show.stuck(), verdict.stuck))
                 if not verdict.good:
                     self._say(parts.last_words("scheduler"))
                 if stay:
-                    self._stay(show, parts)
+                    self._stay(show, parts, result)
         return verdict
 
-    def _stay(self, show: Show, parts: Parts) -> None:
-        """Keep showing the outbox until a signal comes."""
+    def _stay(self, show: Show, parts: Parts, result: str) -> None:
+        """Keep showing the outbox until a signal comes. The result and the commands stay on the screen."""
         invitation = ["", *words.invitation(parts.stack, str(parts.folder)), ""]
         for text in invitation:
             self._say(text)
         width = self._console.width
+        above = [*result.splitlines(), *invitation]
         try:
-            show.stay(lines_taken=sum(math.ceil(max(len(text), 1) / width) for text in invitation))
+            show.stay(lines_taken=sum(math.ceil(max(len(text), 1) / width) for text in above))
         except Interrupted:
             return
 
