@@ -12,6 +12,7 @@ from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from sandbox.demo import words
 from sandbox.demo.appointments import plan_appointments
@@ -122,7 +123,8 @@ class Demonstration:
             with Show(parts, work, appointments, self._console, live=self._live) as show:
                 verdict = show.watch()
                 result = words.result(verdict)
-                self._say(result)
+                # A terminal would break a line within a word.
+                self._console.print(result, soft_wrap=not self._live)
                 if verdict.stuck:
                     self._say(words.still_open(show.stuck(), verdict.stuck))
                 if not verdict.good:
@@ -137,9 +139,9 @@ class Demonstration:
         for text in invitation:
             self._say(text)
         width = self._console.width
-        above = [*result.splitlines(), *invitation]
+        taken = len(Text(result).wrap(self._console, width))
         try:
-            show.stay(lines_taken=sum(math.ceil(max(len(text), 1) / width) for text in above))
+            show.stay(lines_taken=taken + sum(math.ceil(max(len(text), 1) / width) for text in invitation))
         except Interrupted:
             return
 
