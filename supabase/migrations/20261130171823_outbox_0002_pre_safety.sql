@@ -11993,6 +11993,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_given constant jsonb := outbox_engine.given_json(p_plans);
+  v_has_weights constant boolean := v_given @? '$[*].weight ? (@ != null)';
   v_plan jsonb;
 begin
   if jsonb_typeof(v_given) is distinct from 'array' or v_given = '[]' then
@@ -12012,12 +12013,17 @@ begin
       perform outbox_engine.refuse(
         format('weight %s of plan %s is not between 0 and 100', v_plan -> 'weight', v_plan ->> 'plan'),
         'Use whole numbers: 70 and 30 share messages, 0 stands by.');
+    elsif v_has_weights and v_plan ->> 'weight' is null then
+      perform outbox_engine.refuse(
+        format('plan %s has no weight, and others have one',
+          outbox_engine.plan_name(v_plan ->> 'provider', v_plan ->> 'plan')),
+        'Give each plan a weight, 0 to stand by, or none to any.');
     end if;
   end loop;
   return array(
     select row(p ->> 'provider', p ->> 'plan',
       case
-        when v_given @? '$[*].weight ? (@ != null)' then coalesce((p ->> 'weight')::smallint, 0)
+        when v_has_weights then (p ->> 'weight')::smallint
         when place = 1 then 100
         else 0
       end, place)::outbox_engine.route_plan
