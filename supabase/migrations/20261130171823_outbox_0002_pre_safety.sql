@@ -2651,8 +2651,7 @@ begin
       when n.rank = n.reported_rank then
         n.at < coalesce(n.reported_at, 'infinity')
         or n.at is not distinct from n.reported_at and n.code < coalesce(n.status_code, 2147483647)
-      else n.rank > coalesce(n.reported_rank, 0)
-    end
+      else n.rank > coalesce(n.reported_rank, 0) end
   )
   update public.outbox o
   set
@@ -12397,7 +12396,8 @@ begin
     perform outbox_engine.refuse(
       format('no process has ever sent for plan %s', outbox_engine.plan_name(p_provider, p_plan)),
       case
-        when v_known = '{}' then 'Start `outbox run` first, or allow absent plans if their processes start later.'
+        when v_known = '{}'
+        then 'Start `outbox run` first, or allow absent plans if their processes start later.'
         else format('Known plans: %s. --allow-absent takes a plan whose process starts later.',
           array_to_string(v_known, ', '))
       end);

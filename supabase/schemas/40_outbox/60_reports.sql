@@ -219,8 +219,7 @@ begin
       when n.rank = n.reported_rank then
         n.at < coalesce(n.reported_at, 'infinity')
         or n.at is not distinct from n.reported_at and n.code < coalesce(n.status_code, 2147483647)
-      else n.rank > coalesce(n.reported_rank, 0)
-    end
+      else n.rank > coalesce(n.reported_rank, 0) end
   )
   update public.outbox o
   set

@@ -67,8 +67,8 @@ begin
 end
 $$;
 
--- The same, called by a claim that found nothing: a message that another plan refuses can move to one that was
--- idle all the time. Waits for nobody: while another idle claim inserts the plan, this one leaves it to that.
+-- The same, called by a claim that found nothing: a message that another plan refuses can move to one that
+-- was idle all the time. Never waits: while another idle claim inserts the plan, this one leaves it to that.
 create function outbox_engine.add_idle_plan(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
   p_requests_per_minute integer

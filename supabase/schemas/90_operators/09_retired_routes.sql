@@ -54,10 +54,10 @@ begin
 end
 $$;
 
--- Called by the upkeep job. Deletes detours that were out of use for 30 days. One around plans is in use while
--- messages wait on it, or were sent from it in the last hour; one for a country while a plan has less weight
--- there. Whoever gives a message to a detour takes it into use again, so by then each insert that saw it has
--- ended, and so has each request. A message that returns after all is matched again.
+-- Called by the upkeep job. Deletes detours that were out of use for 30 days. One around plans is in use
+-- while messages wait on it, or were sent from it in the last hour; one for a country while a plan has less
+-- weight there. `make_detour` takes a detour into use again, so each insert that saw this one has ended by
+-- then, and so has each request. A message that returns later is matched again.
 create function outbox_engine.forget_unused_detours(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$

@@ -59,8 +59,8 @@ as $$
   select format('Use one of %s.', string_agg(p.name, ', ' order by p.name)) from outbox_engine.providers p
 $$;
 
--- The plans of a route in their order. Without any weight the first gets 100 and the others stand by. Refuses a
--- weight that is missing beside others: it may be meant to stand by, or to take the rest.
+-- The plans of a route in their order. Without any weight the first gets 100 and the others stand by. Refuses
+-- a weight that is missing beside others: it may be meant to stand by, or to take the rest.
 create function outbox_engine.read_route_plans(p_plans jsonb) returns outbox_engine.route_plan[]
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$

@@ -64,7 +64,8 @@ begin
     perform outbox_engine.refuse(
       format('no process has ever sent for plan %s', outbox_engine.plan_name(p_provider, p_plan)),
       case
-        when v_known = '{}' then 'Start `outbox run` first, or allow absent plans if their processes start later.'
+        when v_known = '{}'
+        then 'Start `outbox run` first, or allow absent plans if their processes start later.'
         else format('Known plans: %s. --allow-absent takes a plan whose process starts later.',
           array_to_string(v_known, ', '))
       end);

@@ -27,8 +27,8 @@ as $$
       select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
 $$;
 
--- Why a plan cannot send now, null where it can. A process that has one account and no routes notes no claims:
--- there, a heartbeat of the last minute shows that one runs.
+-- Why a plan cannot send now, null where it can. A process that has one account and no routes notes no
+-- claims: there, a heartbeat of the last minute shows that one runs.
 create function outbox_engine.cannot_send(p_provider text, p_plan text, p_now timestamptz) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -51,8 +51,8 @@ begin
 end
 $$;
 
--- The plans that may carry messages of a route or detour, in their order: their weights now, 0 where they stand
--- by, and why they cannot send.
+-- The plans that may carry messages of a route or detour, in their order: their weights as configured and
+-- now, and why they cannot send.
 create function outbox_engine.carriers_json(p_route smallint, p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$

@@ -185,8 +185,8 @@ as $$
   where h.outbox_id = p_outbox_id and r.held_since is not null
 $$;
 
--- What a message waits for: an instant, the next probe of its content, or a claim of one of its plans. Null for
--- one that does not wait.
+-- What a message waits for: an instant, the next probe of its content, or a claim of one of its plans. Null
+-- for one that does not wait.
 create function outbox_engine.waiting_json(o public.outbox, p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
