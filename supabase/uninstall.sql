@@ -67,7 +67,7 @@ declare
         'outbox_remove_route(text)',
         'outbox_remove_sender(text,text,text,text)',
         'outbox_set_route(text,jsonb,text,text[],smallint,smallint,text,boolean,smallint,boolean)',
-        'outbox_set_sender(text,text,text,text,text,jsonb)',
+        'outbox_set_sender(text,text,text,text,text,jsonb,boolean)',
         'outbox_list_replies(boolean,timestamp with time zone,text,integer)',
         'outbox_mark_ambiguous(uuid[],text[],text[],double precision)',
         'outbox_read_campaign_report(text,text,integer)',

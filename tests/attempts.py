@@ -10,11 +10,17 @@ LEFT_WITHOUT_PROOF = """
     where o.dispatch_id is distinct from d.id
       -- The provider certainly did not take it, or its list does not have it. A refused request waits for its halves.
       and d.state not in ('refused', 'awaiting_half', 'released', 'not_found')
-      -- A report says that nothing came of it.
+      -- A report says that nothing came of it, and none without a proof was there when it was claimed again.
       and not exists (
         select from public.outbox_events e
         where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'report'
           and (outbox_engine.proof_class(d.provider, e.status, e.status_code) in ('stopped', 'network')
+              and not exists (
+                select from public.outbox_events x
+                join outbox_engine.dispatches later on later.id = o.dispatch_id
+                where x.outbox_id = o.id and x.dispatch_id = d.id and x.event = 'report' and x.at < later.claimed_at
+                  and x.status not in ('sent', 'dispatched', 'delivered')
+                  and outbox_engine.proof_class(d.provider, x.status, x.status_code) is null)
             or exists (
               select from outbox_engine.report_codes c
               where c.provider = d.provider and c.code = e.status_code and c.effect like 'retry%'))

@@ -159,6 +159,7 @@ class SentReport:
     code: int = 0
     at: str = ""
     reference: str = ""
+    raw: str = "{}"
 
 
 def report(db: Connection, batch: str, recipient: str, status: str, code: int = 0, **more: str) -> None:
@@ -178,7 +179,7 @@ def report_all(db: Connection, *reports: SentReport, source: str = "webhook") ->
             [str(one.code) for one in reports],
             [one.at for one in reports],
             [one.reference for one in reports],
-            ["{}"] * len(reports),
+            [one.raw for one in reports],
         ],
     )
 

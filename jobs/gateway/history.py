@@ -51,11 +51,40 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Carrier:
+    """A plan that may carry a message: its weight as configured, 0 where it stands by, and what health leaves of it.
+
+    ``cannot_send`` says why it cannot send now, None where it can.
+    """
+
+    provider: str
+    plan: str
+    weight: int
+    effective: int
+    cannot_send: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a message waits for: an instant (None: it is due), the next probe of a content that is held, or one of its plans."""
+
+    until: datetime | None
+    is_held: bool
+    plans: tuple[Carrier, ...]
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> "Waiting":
+        until = None if row["until"] is None else instant(row["until"])
+        return cls(until, row["is_held"], tuple(Carrier(**one) for one in row["plans"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """The history of a message.
 
     ``message`` holds the columns of its row, ``dispatches`` and ``duplicate_sends`` the engine's rows about its requests.
-    ``suppressed`` is the reason if its recipient is suppressed.
+    ``suppressed`` is the reason if its recipient is suppressed. ``waiting`` is None for one that does not wait, and with schema
+    version 1.
     """
 
     message: Mapping[str, Any]
@@ -63,6 +92,7 @@ class Trace:
     dispatches: tuple[Mapping[str, Any], ...]
     duplicate_sends: tuple[Mapping[str, Any], ...]
     suppressed: str | None
+    waiting: Waiting | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Trace":
@@ -72,4 +102,5 @@ class Trace:
             dispatches=tuple(answer["dispatches"]),
             duplicate_sends=tuple(answer["duplicate_sends"]),
             suppressed=answer["suppressed"],
+            waiting=None if answer.get("waiting") is None else Waiting.parse(answer["waiting"]),
         )

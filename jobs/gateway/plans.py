@@ -14,7 +14,8 @@ class Membership:
     """A plan's place in a route.
 
     ``weight`` is what is configured, 0 where the plan stands by; ``effective`` is what health leaves. ``took`` counts messages
-    of the last ten minutes. The engine's own detours leave out the plans ``without`` or are for one ``country`` only.
+    of the last ten minutes. The engine's own detours leave out the plans ``without`` or are for one ``country`` only. A retired
+    route serves the messages that it has.
     """
 
     route: str
@@ -23,16 +24,20 @@ class Membership:
     took: int
     without: tuple[str, ...] = ()
     country: str | None = None
+    is_retired: bool = False
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Membership":
         without, country = tuple(row["without"] or ()), row["country"]
-        return cls(row["route"], row["weight"], row["effective"], row["took"], without, country)
+        return cls(row["route"], row["weight"], row["effective"], row["took"], without, country, row["is_retired"])
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a plan lost of its weight, in one country or (None) in all, since when and why. ``pinned``: by an operator."""
+    """The points of its weight that a plan lost, in one country or (None) in all, since when and why.
+
+    ``pinned``: by an operator.
+    """
 
     country: str | None
     lost: int

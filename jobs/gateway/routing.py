@@ -149,8 +149,11 @@ class Routing(Calls):
     async def list_senders(self) -> tuple[SenderAlias, ...]:
         return tuple(SenderAlias(**row) for row in await self._rpc.call("outbox_list_senders", {}))
 
-    async def set_sender(self, alias: SenderAlias) -> SenderAlias:
-        """Write an alias, in place of the one for this plan and country."""
+    async def set_sender(self, alias: SenderAlias, *, allow_absent: bool = False) -> SenderAlias:
+        """Write an alias, in place of the one for this plan and country.
+
+        Refused if no process has claimed for the plan and no route has it, unless ``allow_absent``.
+        """
         answer = await self._rpc.call(
             "outbox_set_sender",
             {
@@ -160,6 +163,7 @@ class Routing(Calls):
                 "p_sender": alias.sender,
                 "p_country": alias.country,
                 "p_options": None if alias.options is None else json.dumps(dict(alias.options)),
+                "p_allow_absent": allow_absent,
             },
         )
         return SenderAlias(**answer)

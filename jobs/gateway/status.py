@@ -171,9 +171,13 @@ class PlanLimits:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """The last heartbeat of a job, of any process. Recorded at most once in ten seconds."""
+    """The last heartbeat of a job, of any process. Recorded at most once in ten seconds.
+
+    ``provider`` and ``plan`` are the account that it serves, empty where it serves all. Schema version 1 names no provider.
+    """
 
     job: str
+    provider: str
     plan: str
     at: datetime
     seconds_ago: float
@@ -181,9 +185,10 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process that claimed within ten minutes."""
+    """A process that claimed within ten minutes, once for each account that it claimed for."""
 
     worker: str
+    provider: str
     plan: str
     since: datetime
     seconds_ago: float
@@ -239,9 +244,13 @@ class Status:
             pauses=tuple(Pause.parse(row) for row in answer["pauses"]),
             held=tuple(Held.parse(row) for row in answer.get("held", ())),
             plans=tuple(PlanLimits(**row) for row in answer["plans"]),
-            jobs=tuple(Heartbeat(row["job"], row["plan"], instant(row["at"]), row["seconds_ago"]) for row in answer["jobs"]),
+            jobs=tuple(
+                Heartbeat(row["job"], row.get("provider", ""), row["plan"], instant(row["at"]), row["seconds_ago"])
+                for row in answer["jobs"]
+            ),
             processes=tuple(
-                Worker(row["worker"], row["plan"], instant(row["since"]), row["seconds_ago"]) for row in answer["processes"]
+                Worker(row["worker"], row.get("provider", ""), row["plan"], instant(row["since"]), row["seconds_ago"])
+                for row in answer["processes"]
             ),
             alarms_waiting=answer["alarms_waiting"],
             alarms=tuple(

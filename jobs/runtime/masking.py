@@ -76,9 +76,13 @@ _SECRETS = frozenset({"authorization", "password", "secret", "api_token", "apike
 
 
 def mask(number: str) -> str:
-    """A phone number that can be recognised but not dialled: ``+14155550123`` becomes ``+1415•••0123``."""
-    head, tail = (5, 4) if len(number) >= 12 else (3, 2)
-    return f"{number[:head]}{_HIDDEN}{number[-tail:]}"
+    """A phone number that can be recognised but not dialled: ``+14155550123`` becomes ``+1415•••0123``.
+
+    The same digits are shown without a plus, as providers write it.
+    """
+    digits = number.removeprefix("+")
+    shown = 4 if len(digits) >= 11 else 2
+    return f"{'+' if number.startswith('+') else ''}{digits[:shown]}{_HIDDEN}{digits[-shown:]}"
 
 
 def mask_url(url: str) -> str:

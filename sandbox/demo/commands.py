@@ -12,6 +12,7 @@ from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from sandbox.demo import words
 from sandbox.demo.appointments import plan_appointments
@@ -140,23 +141,26 @@ class Demonstration:
             appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
             with Show(parts, work, appointments, self._console, live=self._live, film=self._film) as show:
                 verdict = show.watch()
-                self._say(words.result(verdict))
+                result = words.result(verdict)
+                # A terminal would break a line within a word.
+                self._console.print(result, soft_wrap=not self._live)
                 if verdict.stuck:
                     self._say(words.still_open(show.stuck(), verdict.stuck))
                 if not verdict.good:
                     self._say(parts.last_words("scheduler"))
                 if stay:
-                    self._stay(show, parts)
+                    self._stay(show, parts, result)
         return verdict
 
-    def _stay(self, show: Show, parts: Parts) -> None:
-        """Keep showing the outbox until a signal comes."""
+    def _stay(self, show: Show, parts: Parts, result: str) -> None:
+        """Keep showing the outbox until a signal comes. The result and the commands stay on the screen."""
         invitation = ["", *words.invitation(parts.stack, str(parts.folder)), ""]
         for text in invitation:
             self._say(text)
         width = self._console.width
+        taken = len(Text(result).wrap(self._console, width))
         try:
-            show.stay(lines_taken=sum(math.ceil(max(len(text), 1) / width) for text in invitation))
+            show.stay(lines_taken=taken + sum(math.ceil(max(len(text), 1) / width) for text in invitation))
         except Interrupted:
             return
 

@@ -29,6 +29,8 @@ from sandbox.demo.work import Work
 _REFRESH_SECONDS: Final = 0.4
 _LINE_SECONDS: Final = 2.0
 _LIMIT_SECONDS: Final = 120.0
+_LEAST_LINES: Final = 2
+"""Of a screen below other texts: the counts and how to end the demo."""
 _SLOWEST_RATE: Final = 50.0
 """Messages a second, a fraction of a slow machine's rate. A slower demo counts as stuck."""
 
@@ -153,7 +155,9 @@ class Show:
             return
         with Live(console=self._console, auto_refresh=False) as live:
             # The last line of the terminal stays empty, or the terminal would scroll.
-            yield lambda: live.update(screen(self._picture, height=self._console.height - lines_taken - 1), refresh=True)
+            yield lambda: live.update(
+                screen(self._picture, height=max(_LEAST_LINES, self._console.height - lines_taken - 1)), refresh=True
+            )
 
     def _print_line(self) -> None:
         picture = self._picture

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -12,8 +12,11 @@ from rich.text import Text
 from sandbox.demo.snapshot import FINAL, OPEN, UNDELIVERED, Entry, PlanNow, Rate, Snapshot
 
 _COLOURS = {"delivered": "green", "suppressed": "yellow", "cancelled": "yellow"}
-_FIXED_LINES = 11
+_CAPTION_LINES = 2
+"""At 80 columns most captions need both."""
+_FIXED_LINES = 10 + _CAPTION_LINES
 """Title, bar, caption, a blank line, five lines of counts, a blank line, the footer."""
+_LEAST_FOR_COUNTS = _FIXED_LINES + 3
 _ROOM_FOR_LINKS = 8
 _MOST_UNDELIVERED = 14
 _COLUMN_LINES = len(OPEN)
@@ -41,8 +44,10 @@ class Picture:
 
 
 def screen(picture: Picture, *, height: int) -> RenderableType:
-    """One screen of at most ``height`` lines, from 14 on. Its layout does not change while the numbers do."""
+    """One screen of at most ``height`` lines, from 2 on. Its layout does not change while the numbers do."""
     plans = _plans(picture.now.plans)
+    if height < _LEAST_FOR_COUNTS + len(plans):
+        return _small_screen(picture, height)
     left = height - _FIXED_LINES - len(plans)
     links = picture.links if left >= _ROOM_FOR_LINKS else {}
     lists = max(2, left - len(links))
@@ -51,7 +56,7 @@ def screen(picture: Picture, *, height: int) -> RenderableType:
         Group(
             _title(picture),
             _bar(picture),
-            _one_line(picture.caption, style="magenta"),
+            _Lines(Text(picture.caption, style="magenta"), _CAPTION_LINES),
             Text(),
             _counts(picture),
             *plans,
@@ -63,6 +68,12 @@ def screen(picture: Picture, *, height: int) -> RenderableType:
         ),
         (0, 1),
     )
+
+
+def _small_screen(picture: Picture, height: int) -> RenderableType:
+    """The counts in one line, and as many events as there is room for."""
+    events = _list("last events", picture.now.events, height - 2, sources=True) if height > 3 else []
+    return Padding(Group(_one_line(line(picture), style=""), *events, _one_line(picture.footer, style="bold")), (0, 1))
 
 
 def line(picture: Picture) -> str:
@@ -85,10 +96,10 @@ def _title(picture: Picture) -> RenderableType:
 
 
 def _bar(picture: Picture) -> RenderableType:
-    # In a grid, because a bar alone does not end its line, and the caption would be cut off behind it.
-    grid = Table.grid(expand=True)
-    grid.add_row(ProgressBar(max(picture.expected, picture.now.total, 1), picture.now.final, complete_style="cyan"))
-    return grid
+    """On a line of its own: the bar alone does not end one."""
+    line = Table.grid(expand=True)
+    line.add_row(ProgressBar(max(picture.expected, picture.now.total, 1), picture.now.final, complete_style="cyan"))
+    return line
 
 
 def _counts(picture: Picture) -> RenderableType:
@@ -166,6 +177,19 @@ def _links(links: Mapping[str, str]) -> RenderableType:
     for name, value in links.items():
         table.add_row(Text(name, style="dim"), Text(value, no_wrap=True))
     return table if links else Group()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """A text that takes so many lines, whatever its length."""
+
+    text: Text
+    count: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = list(self.text.wrap(console, options.max_width))
+        yield from lines[: self.count]
+        yield from [Text()] * (self.count - len(lines))
 
 
 def _one_line(text: str, *, style: str) -> Text:

@@ -120,7 +120,7 @@ async def _behave(world: World, request: Request) -> Response:
 
 
 async def _behave_otherwise(world: World, request: Request) -> Response:
-    """Change the fields that are given, and of those of Vonage the ones given there."""
+    """Change the fields that are given, and of those of Vonage the ones given there. Answers with these fields alone."""
     given = await body(request, dict[str, msgspec.Raw])
     fields = {**msgspec.json.decode(msgspec.json.encode(world.behaviour), type=dict[str, msgspec.Raw]), **given}
     if "vonage" in given:
@@ -128,13 +128,22 @@ async def _behave_otherwise(world: World, request: Request) -> Response:
         own |= msgspec.json.decode(given["vonage"], type=dict[str, msgspec.Raw])
         fields["vonage"] = msgspec.Raw(msgspec.json.encode(own))
     world.behave(msgspec.json.decode(msgspec.json.encode(fields), type=Behaviour), anew="requests" in given)
-    return await _behaviour(world, request)
+    return json_response({name: getattr(world.behaviour, name) for name in given if name != "vonage"} | _vonage(world, given))
+
+
+def _vonage(world: World, given: dict[str, msgspec.Raw]) -> dict[str, object]:
+    """The fields of Vonage that were given, as they are now."""
+    if "vonage" not in given:
+        return {}
+    names = msgspec.json.decode(given["vonage"], type=dict[str, msgspec.Raw])
+    return {"vonage": {name: getattr(world.behaviour.vonage, name) for name in names}}
 
 
 async def _add_fault(world: World, request: Request) -> Response:
+    """Answers with the fault alone: the whole behaviour has a rule for each code."""
     fault = await body(request, Fault)
     world.behave(msgspec.structs.replace(world.behaviour, requests=(*world.behaviour.requests, fault)), anew=False)
-    return await _behaviour(world, request)
+    return json_response(fault)
 
 
 async def _plans(world: World, _request: Request) -> Response:

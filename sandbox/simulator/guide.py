@@ -69,7 +69,12 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
         "Vonage's own; here: no lag of Reports, half of the webhooks unsigned at first",
         '{"vonage": {"records_lag": 0, "unsigned": 0.5}}',
     ),
-    ("POST", "/refuse", "hang up on all clients and refuse connections for so long", '{"seconds": 0}'),
+    (
+        "POST",
+        "/refuse",
+        "hang up on all clients and refuse connections for so long; both providers: they share the port",
+        '{"seconds": 0}',
+    ),
     ("POST", "/advance", "move the simulator's clock forward", '{"seconds": 60}'),
     ("POST", "/settle", "finish all messages and callbacks now, then answer", '{"seconds": 10}'),
     ("POST", "/wait", "answer once this many messages were accepted", '{"messages": 0}'),
@@ -91,7 +96,8 @@ _VONAGE: Final = (
     "make a key (openssl genrsa -out vonage.key 2048) and start the simulator with --vonage-key vonage.key, or with "
     "VONAGE_PRIVATE_KEY in its environment. It reads VONAGE_APPLICATION_ID, VONAGE_API_KEY, VONAGE_API_SECRET, "
     "VONAGE_SIGNATURE_SECRETS and VONAGE_CALLBACK_URL likewise, but not the file .env. Tokens live by the real time, "
-    "also after the simulator's clock was moved."
+    "also after the simulator's clock was moved. To let one provider die and not the other, start a simulator for each on "
+    "ports of their own, for SINCH_BASE_URL and VONAGE_BASE_URL."
 )
 
 

@@ -67,7 +67,8 @@ def resume(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Also end automatic pauses. If the cause persists, the next request pauses the plan again."
+            "--force",
+            help="Try plans that are paused automatically: the next claim sends one message. Its acceptance ends the pause.",
         ),
     ] = False,
     restored: Annotated[
@@ -158,6 +159,10 @@ def _say_next_step(ended: Sequence[Pause], remaining: Sequence[Pause], *, force:
     if any(one.kind == RESTORED and registry.has_list(one.provider) for one in remaining):
         console().print("the database was restored: `outbox adopt --since TIME`, the time of the backup, ends the pause")
     elif any(one.kind not in ("operator", RESTORED) for one in remaining) and not force:
-        console().print("automatic pauses end by themselves; with --force, the next claim finds out whether they are over")
+        console().print(
+            "automatic pauses end by themselves; with --force, the next claim sends one message to find out at once"
+        )
+    elif force and any(one.kind not in ("operator", RESTORED) for one in remaining):
+        console().print("the next claim sends one message; the pauses that remain end if it is accepted")
     elif not ended and not remaining:
         console().print("nothing was paused" + ("; refused texts are tried at the next claim" if force else ""))

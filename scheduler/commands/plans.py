@@ -10,6 +10,7 @@ from jobs.gateway.operating import Operating
 from jobs.gateway.plans import Health, Membership, PlanView
 from jobs.runtime.masking import scrub
 from scheduler.commands.operator import Failed, console, operate, say_json
+from scheduler.commands.terminal import counted
 from scheduler.commands.times import utc
 
 app = typer.Typer(
@@ -51,7 +52,9 @@ def pin(
     *,
     lost: Annotated[
         int | None,
-        typer.Option("--lost", min=0, max=100, help="How much of its weight the plan loses. Default: what it has lost by now."),
+        typer.Option(
+            "--lost", min=0, max=100, help="How many points of its weight the plan loses. Default: what it has lost by now."
+        ),
     ] = None,
     country: Country = None,
     reason: Annotated[str | None, typer.Option("--reason", help="The reason that `outbox plans` shows.")] = None,
@@ -59,7 +62,8 @@ def pin(
 ) -> int:
     """Keep the weight of a plan as it is: health changes nothing until `outbox plans release`.
 
-    --lost 0 gives it all of its weight, --lost 100 none: then it sends only where no other plan of a route can.
+    What a plan loses are points of its weight: of 70, --lost 40 leaves 30. --lost 0 leaves all of it. --lost 100 leaves none,
+    so the plan sends only where no other plan of a route can.
     """
     return _set(plan, country, lost=lost, is_pinned=True, reason=reason, as_json=as_json)
 
@@ -81,8 +85,8 @@ def _set(plan: str, country: str | None, *, lost: int | None, is_pinned: bool, r
         else:
             where = "" if country is None else f" in {country.upper()}"
             console().print(
-                f"{chosen.provider} {chosen.plan} {'is pinned' if is_pinned else 'is released'}{where}: it has lost {now} of"
-                f" its weight{'' if is_pinned or now == 0 else ', and gets it back by 10 in 15 quiet minutes'}"
+                f"{chosen.provider} {chosen.plan} {'is pinned' if is_pinned else 'is released'}{where}: it has lost"
+                f" {_points(now)}{'' if is_pinned or now == 0 else ', and gets it back by 10 in 15 quiet minutes'}"
             )
         return 0
 
@@ -113,6 +117,8 @@ def _place(one: Membership) -> str:
         name += f" without {', '.join(one.without)}"
     if one.country:
         name += f" in {one.country}"
+    if one.is_retired:
+        name += " (retired)"
     weight = "stands by" if one.weight == 0 else f"weight {one.weight}"
     if one.effective != one.weight:
         weight += f", now {one.effective}"
@@ -122,4 +128,8 @@ def _place(one: Membership) -> str:
 def _words(health: Health) -> str:
     where = "" if health.country is None else f" in {health.country}"
     kept = ", pinned" if health.pinned else ""
-    return f"lost {health.lost} of its weight{where}{kept}: {scrub(health.reason)} ({utc(health.since)})"
+    return f"lost {_points(health.lost)}{where}{kept}: {scrub(health.reason)} ({utc(health.since)})"
+
+
+def _points(lost: int) -> str:
+    return f"{counted(lost, 'point')} of its weight"

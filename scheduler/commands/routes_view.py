@@ -46,11 +46,16 @@ def aliases(senders: Sequence[SenderAlias]) -> RenderableType:
     if not senders:
         return Text("no aliases: each plan sends the sender of a message as it is")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("alias", "plan", "numbers of", "sender", "options"):
-        table.add_column(name, overflow="fold")
+    table.add_column("alias", overflow="fold")
+    # What an operator copies is never cut in two lines.
+    table.add_column("plan and options", overflow="fold", no_wrap=True)
+    table.add_column("sender", overflow="fold", no_wrap=True)
     for one in senders:
-        options = "\n".join(f"{key}={value}" for key, value in (one.options or {}).items())
-        table.add_row(one.alias, f"{one.provider} {one.plan}", one.country or "all others", one.sender, options)
+        numbers = f"  numbers of {one.country}" if one.country else "  all others"
+        options = [f"  {key}={value}" for key, value in (one.options or {}).items()]
+        left, middle = [one.alias, numbers], [f"{one.provider} {one.plan}", *options]
+        for alias, plan, sender in zip_longest(left, middle, [one.sender]):
+            table.add_row(alias, plan, sender)
     return table
 
 

@@ -55,6 +55,9 @@ def set_sender(
             help="What the provider asks for beside it: entity_id and content_id for Vonage in India. May be repeated.",
         ),
     ] = None,
+    allow_absent: Annotated[
+        bool, typer.Option("--allow-absent", help="Allow a plan that no process has sent for and no route has.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Give a sender another name at a plan.
@@ -66,7 +69,11 @@ def set_sender(
 
     async def work(operating: Operating) -> int:
         written = [
-            await advised(operating.routing.set_sender(SenderAlias(alias, whose.provider, whose.plan, country, sender, given)))
+            await advised(
+                operating.routing.set_sender(
+                    SenderAlias(alias, whose.provider, whose.plan, country, sender, given), allow_absent=allow_absent
+                )
+            )
             for country in countries or [""]
         ]
         _say(written, as_json=as_json)

@@ -227,8 +227,12 @@ def _jobs(jobs: Sequence[Heartbeat]) -> Text:
     if not jobs:
         return Text("none ticked within a day: is `outbox run` up?", "red")
     return Text(" · ").join(
-        Text(f"{one.job}{f' ({one.plan})' if one.plan else ''} {ago(one.seconds_ago)} ago", _late(one)) for one in jobs
+        Text(f"{one.job}{f' ({_account(one)})' if one.plan else ''} {ago(one.seconds_ago)} ago", _late(one)) for one in jobs
     )
+
+
+def _account(served: Heartbeat | Worker) -> str:
+    return f"{served.provider} {served.plan}".strip()
 
 
 def _late(heartbeat: Heartbeat) -> str:
@@ -243,7 +247,7 @@ def _processes(status: Status) -> Text:
 
 
 def _process(process: Worker) -> Text:
-    who = f"{process.worker} for {process.plan}"
+    who = f"{process.worker} for {_account(process)}"
     if process.seconds_ago > _WAITING_LONG_SECONDS:
         return Text(f"{who}, silent for {ago(process.seconds_ago)}: stopped, or it hangs", "dim")
     return Text(f"{who}, {ago(process.seconds_ago)} ago, up since {utc(process.since)}")

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.history import Event, Matches, Trace
+from jobs.gateway.history import Carrier, Event, Matches, Trace, Waiting
 from jobs.gateway.operating import Operating
 from jobs.gateway.values import instant
 from jobs.runtime.masking import mask, scrub, scrub_value
@@ -96,12 +96,34 @@ def screen(found: Trace) -> RenderableType:
         facts.add_row("channel", "mms")
     if message.get("media_url") is not None:
         facts.add_row("media_url", Text(message["media_url"]))
+    if found.waiting is not None:
+        facts.add_row("waits", _waits(found.waiting))
+        facts.add_row("plans", Text("\n").join(_carrier(one) for one in found.waiting.plans))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))
     for sent in found.duplicate_sends:
         facts.add_row("duplicate send", Text(f"batch {sent['batch_id']} of dispatch {sent['dispatch_id']}", "red"))
     events = (part for event in found.timeline for part in _event(event))
     return Group(Text(f"message {message['id']}", "bold"), facts, "", *events)
+
+
+def _waits(waiting: Waiting) -> str:
+    """What for, in words. The plans stand below it, so the first reason that counts is enough."""
+    if waiting.until is not None:
+        why = ", the next try of a text that was refused" if waiting.is_held else ""
+        return f"until {utc(waiting.until)}{why}"
+    if not waiting.plans:
+        return "for a plan: no process has claimed for one yet, or none of its route is left"
+    if all(one.cannot_send is not None for one in waiting.plans):
+        return "for a plan: none of its route can send"
+    return "for the next claim of a plan of its route"
+
+
+def _carrier(one: Carrier) -> Text:
+    weight = "stands by" if one.weight == 0 else f"weight {one.weight}"
+    weight += "" if one.effective == one.weight else f", now {one.effective}"
+    state = ("can send", "green") if one.cannot_send is None else (scrub(one.cannot_send), "red")
+    return Text.assemble(f"{one.provider} {one.plan} ({weight}): ", state)
 
 
 def _fact(name: str, value: object) -> str:

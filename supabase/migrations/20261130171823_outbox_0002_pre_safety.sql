@@ -550,6 +550,8 @@ create table outbox_engine.detours (
   without text[] not null default '{}',
   -- Null is all countries.
   country text,
+  -- Since when the upkeep job has found it without use. Null while it is in use.
+  unused_since timestamptz,
   unique nulls not distinct (route, without, country)
 );
 alter table outbox_engine.detours enable row level security;
@@ -1502,7 +1504,7 @@ begin
   for v_rule in
     select d.id, d.country
     from outbox_engine.detours d
-    where d.route = v_route and d.without = '{}' and d.country is not null
+    where d.route = v_route and d.without = '{}' and d.country is not null and d.unused_since is null
   loop
     if v_country is null then
       v_country := coalesce(outbox_engine.country_of(p_recipient), '');
@@ -1532,22 +1534,25 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_without constant text[] := array(select distinct w from unnest(p_without) w order by w);
-  v_id smallint;
+  v_detour outbox_engine.detours;
 begin
   if v_without = '{}' and p_country is null then
     return p_route;
   end if;
   loop
-    select d.id
-    into v_id
+    select d.*
+    into v_detour
     from outbox_engine.detours d
     where d.route = p_route and d.without = v_without and d.country is not distinct from p_country;
-    if found then
-      return v_id;
+    if not found then
+      insert into outbox_engine.detours (route, without, country)
+      values (p_route, v_without, p_country)
+      on conflict do nothing;
+    elsif v_detour.unused_since is null then
+      return v_detour.id;
+    else
+      update outbox_engine.detours set unused_since = null where id = v_detour.id;
     end if;
-    insert into outbox_engine.detours (route, without, country)
-    values (p_route, v_without, p_country)
-    on conflict do nothing;
   end loop;
 end
 $$;
@@ -2510,6 +2515,21 @@ begin
 end
 $$;
 
+create function outbox_engine.statuses_by_rank() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array[
+    'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
+    'delivered'
+  ]
+$$;
+
+create or replace function outbox_engine.rank_of(p_status text) returns smallint
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array_position(outbox_engine.statuses_by_rank(), p_status)::smallint
+$$;
+
 create function outbox_engine.wait_of(p_attempts smallint, p_detour smallint) returns interval
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2547,45 +2567,43 @@ end
 $$;
 
 create function outbox_engine.end_retries(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_now timestamptz
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_ended_moves bigint[],
+  p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_ids bigint[] := p_ended_moves;
 begin
-  if not p_statuses && outbox_engine.handed_on_statuses()
-    or not outbox_engine.has_routes() and not exists (
-      select from outbox_engine.report_codes
-      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-    ) then
+  if p_statuses && outbox_engine.handed_on_statuses() and exists (
+    select from outbox_engine.report_codes
+    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+  ) then
+    v_ids := v_ids || array(
+      select o.id
+      from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
+        n (outbox_id, dispatch_id, provider, status)
+      join public.outbox o on o.id = n.outbox_id and o.dispatch_id = n.dispatch_id
+      join outbox_engine.report_codes c
+        on c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched'
+      where outbox_engine.says_handed_on(n.status)
+        and o.reported_rank = outbox_engine.rank_of('aborted')
+    );
+  end if;
+  if cardinality(v_ids) > 0 is not true then
     return;
   end if;
   update public.outbox o
   set
-    status = 'aborted', queue = null,
+    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
-  from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
-    n (outbox_id, dispatch_id, provider, status)
-  where outbox_engine.says_handed_on(n.status)
-    and o.id = n.outbox_id
-    and o.dispatch_id = n.dispatch_id
-    and o.status in ('pending', 'scheduled')
-    and o.reported_rank = outbox_engine.rank_of('aborted')
-    and (
-      exists (
-        select from outbox_engine.report_codes c
-        where c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched')
-      or exists (
-        select
-        from outbox_engine.dispatches d
-        join outbox_engine.detours x on outbox_engine.plan_name(d.provider, d.plan) = any (x.without)
-        where d.id = n.dispatch_id and x.id = o.route)
-    );
+  where o.id = any (v_ids) and o.status in ('pending', 'scheduled');
 end
 $$;
 
 create function outbox_engine.advance_statuses(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
-  p_ats timestamptz[], p_detours smallint[], p_now timestamptz
+  p_ats timestamptz[], p_detours smallint[], p_ended_moves bigint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -2594,7 +2612,8 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
-  perform outbox_engine.end_retries(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_now);
+  perform outbox_engine.end_retries(
+    p_outbox_ids, p_dispatches, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -2632,8 +2651,7 @@ begin
       when n.rank = n.reported_rank then
         n.at < coalesce(n.reported_at, 'infinity')
         or n.at is not distinct from n.reported_at and n.code < coalesce(n.status_code, 2147483647)
-      else n.rank > coalesce(n.reported_rank, 0)
-    end
+      else n.rank > coalesce(n.reported_rank, 0) end
   )
   update public.outbox o
   set
@@ -5128,6 +5146,21 @@ begin
 end
 $$;
 
+create function outbox_engine.add_idle_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.plans x where x.provider = p_provider and x.plan = p_plan)
+    and pg_try_advisory_xact_lock(hashtext(format('outbox plan %s %s', p_provider, p_plan))) then
+    perform outbox_engine.add_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  end if;
+end
+$$;
+
 create or replace function outbox_engine.lock_plan(
   p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
   p_requests_per_minute integer
@@ -5628,7 +5661,7 @@ begin
         order by m.place, m.provider, m.plan
       ) filter (where not m.is_self and m.configured > 0 and m.why is not null) as stopped,
       string_agg(
-        format('%s lost %s of its weight',
+        format('%s lost %s points of its weight',
           outbox_engine.plan_name(m.provider, m.plan), m.configured - m.weight),
         '; ' order by m.place, m.provider, m.plan
       ) filter (where m.weight < m.configured and m.why is null) as weakened
@@ -7286,7 +7319,7 @@ begin
   -- Reports of the earlier attempt that came before.
   perform outbox_engine.advance_statuses(
     array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
-    array_agg(e.status_code), array_agg(e.occurred_at), null, p_now)
+    array_agg(e.status_code), array_agg(e.occurred_at), null, null, p_now)
   from unnest(v_ids, v_dispatches) c (outbox_id, dispatch_id)
   join public.outbox_events e
     on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'
@@ -7294,10 +7327,35 @@ begin
 end
 $$;
 
+create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    cross join lateral (
+      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
+        e.dispatch_id = o.dispatch_id as is_present
+    ) p
+    where e.outbox_id = o.id and e.event = 'report' and (
+      p.class = 'barred'
+      -- An outcome that is no proof, and not the usual one of a text that is on its way.
+      or p.is_present and p.class is null and e.status not in ('sent', 'dispatched')
+      or p.is_present and lower(e.report ->> 'status') = 'undeliverable'
+      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
+        and outbox_engine.says_handed_on(e.status)
+      or not p.is_present and p_class = 'network' and p.class = 'network'
+    )
+  );
+end
+$$;
+
 create function outbox_engine.may_move(
   o public.outbox, p_class text, p_now timestamptz
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- A secret text that comes late has been asked for again.
@@ -7309,22 +7367,7 @@ begin
     and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
     return false;
   end if;
-  return not exists (
-    select
-    from public.outbox_events e
-    join outbox_engine.dispatches d on d.id = e.dispatch_id
-    cross join lateral (
-      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
-        e.dispatch_id = o.dispatch_id as is_present
-    ) p
-    where e.outbox_id = o.id and e.event = 'report' and (
-      p.class = 'barred'
-      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
-        and outbox_engine.says_handed_on(e.status)
-      or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
-      or not p.is_present and p_class = 'network' and p.class = 'network'
-    )
-  );
+  return not outbox_engine.has_report_against_move(o, p_class);
 end
 $$;
 
@@ -7366,6 +7409,32 @@ begin
     end loop;
   end loop;
   return v_detours;
+end
+$$;
+
+create function outbox_engine.find_ended_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[]
+) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if p_statuses <@ array['delivered', 'sent'] or not outbox_engine.has_routes() then
+    return null;
+  end if;
+  return (
+    select array_agg(o.id)
+    from (select distinct n.* from unnest(p_outbox_ids, p_dispatches) n (outbox_id, dispatch_id)) n
+    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+    ) d
+    where o.dispatch_id = n.dispatch_id and o.status in ('pending', 'scheduled')
+      and o.reported_rank is not null
+      and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
+      and outbox_engine.has_report_against_move(o, coalesce(
+        outbox_engine.proof_class(
+          d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code),
+        'stopped')));
 end
 $$;
 
@@ -9563,6 +9632,8 @@ begin
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
   if v_plan.plan is null then
+    perform outbox_engine.add_idle_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
       || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);
@@ -9777,6 +9848,7 @@ declare
   v_codes integer[];
   v_ats timestamptz[];
   v_detours smallint[];
+  v_ended_moves bigint[];
 begin
   select
     array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
@@ -9802,8 +9874,9 @@ begin
     end if;
     v_detours := outbox_engine.find_moves(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
+    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_dispatches, v_statuses);
     perform outbox_engine.advance_statuses(
-      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_now);
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
     if v_detours is not null then
       perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
     end if;
@@ -10755,6 +10828,35 @@ begin
 end
 $$;
 
+create function outbox_engine.forget_unused_detours(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_detour outbox_engine.detours;
+  v_is_used boolean;
+begin
+  for v_detour in
+    select d.* from outbox_engine.detours d order by d.id for update skip locked
+  loop
+    v_is_used := exists (
+        select from outbox_engine.plan_health h
+        where v_detour.without = '{}' and h.country = v_detour.country and h.lost > 0)
+      or exists (
+        select from outbox_engine.route_sends r
+        where v_detour.without <> '{}' and r.route = v_detour.id)
+      or outbox_engine.count_waiting_on(v_detour.id, 1) > 0;
+    if v_is_used and v_detour.unused_since is not null
+      or not v_is_used and (v_detour.unused_since <= p_now) is not true then
+      update outbox_engine.detours
+      set unused_since = case when not v_is_used then p_now end
+      where id = v_detour.id;
+    elsif v_detour.unused_since < p_now - interval '30 days' then
+      delete from outbox_engine.detours where id = v_detour.id;
+    end if;
+  end loop;
+end
+$$;
+
 create function outbox_engine.is_being_made(p_dispatch uuid, p_now timestamptz) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -11172,6 +11274,7 @@ begin
   perform outbox_engine.forget_refusals(p_now);
   perform outbox_engine.forget_secrets(p_most);
   perform outbox_engine.forget_retired_routes(p_now);
+  perform outbox_engine.forget_unused_detours(p_now);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(
@@ -11768,17 +11871,18 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'jobs', (
-      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.provider, t.plan), '[]')
       from (
-        select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
+        select job, provider, plan, max(at) as at,
+          greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
         from outbox_engine.heartbeats
-        group by job, plan
+        group by job, provider, plan
       ) t
     ),
     'processes', (
-      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
+      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker, w.provider, w.plan), '[]')
       from (
-        select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        select worker, provider, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
         from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
         order by at desc
@@ -11888,6 +11992,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_given constant jsonb := outbox_engine.given_json(p_plans);
+  v_has_weights constant boolean := v_given @? '$[*].weight ? (@ != null)';
   v_plan jsonb;
 begin
   if jsonb_typeof(v_given) is distinct from 'array' or v_given = '[]' then
@@ -11907,12 +12012,17 @@ begin
       perform outbox_engine.refuse(
         format('weight %s of plan %s is not between 0 and 100', v_plan -> 'weight', v_plan ->> 'plan'),
         'Use whole numbers: 70 and 30 share messages, 0 stands by.');
+    elsif v_has_weights and v_plan ->> 'weight' is null then
+      perform outbox_engine.refuse(
+        format('plan %s has no weight, and others have one',
+          outbox_engine.plan_name(v_plan ->> 'provider', v_plan ->> 'plan')),
+        'Give each plan a weight, 0 to stand by, or none to any.');
     end if;
   end loop;
   return array(
     select row(p ->> 'provider', p ->> 'plan',
       case
-        when v_given @? '$[*].weight ? (@ != null)' then coalesce((p ->> 'weight')::smallint, 0)
+        when v_has_weights then (p ->> 'weight')::smallint
         when place = 1 then 100
         else 0
       end, place)::outbox_engine.route_plan
@@ -12267,9 +12377,37 @@ begin
 end
 $$;
 
+create function outbox_engine.check_plan_is_known(p_provider text, p_plan text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_known constant text[] := array(
+    select outbox_engine.plan_name(x.provider, x.plan)
+    from (
+      select p.provider, p.plan from outbox_engine.plans p
+      union
+      select l.provider, l.plan from outbox_engine.live_plans() l
+      union
+      select m.provider, m.plan from public.outbox_route_plans m
+    ) x
+    order by x.provider, x.plan);
+begin
+  if outbox_engine.plan_name(p_provider, p_plan) <> all (v_known) then
+    perform outbox_engine.refuse(
+      format('no process has ever sent for plan %s', outbox_engine.plan_name(p_provider, p_plan)),
+      case
+        when v_known = '{}'
+        then 'Start `outbox run` first, or allow absent plans if their processes start later.'
+        else format('Known plans: %s. --allow-absent takes a plan whose process starts later.',
+          array_to_string(v_known, ', '))
+      end);
+  end if;
+end
+$$;
+
 create function public.outbox_set_sender(
   p_alias text, p_provider text, p_plan text, p_sender text, p_country text default '',
-  p_options jsonb default null
+  p_options jsonb default null, p_allow_absent boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12291,7 +12429,9 @@ begin
     perform outbox_engine.refuse(
       format('provider %L is not known', p_provider), outbox_engine.provider_hint());
   elsif coalesce(p_plan, '') = '' then
-    perform outbox_engine.refuse('the plan is empty', '`outbox status` shows plans.');
+    perform outbox_engine.refuse('the plan is empty', '`outbox plans` shows them.');
+  elsif not p_allow_absent then
+    perform outbox_engine.check_plan_is_known(p_provider, p_plan);
   end if;
   if v_country <> '' then
     v_country := (outbox_engine.read_countries(array[v_country]))[1];
@@ -12344,7 +12484,7 @@ create function outbox_engine.memberships_json(p_provider text, p_plan text, p_n
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-    'route', coalesce(r.name, 'default'),
+    'route', coalesce(r.name, 'default'), 'is_retired', r.retired_at is not null,
     'without', to_jsonb(d.without), 'country', d.country,
     'weight', m.configured, 'effective', m.weight, 'stands_by', m.configured = 0,
     'took', coalesce((
@@ -12364,14 +12504,46 @@ as $$
       select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
 $$;
 
+create function outbox_engine.cannot_send(p_provider text, p_plan text, p_now timestamptz) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan outbox_engine.plans;
+  v_beat timestamptz;
+begin
+  select * into v_plan from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan;
+  select max(h.at)
+  into v_beat
+  from outbox_engine.heartbeats h
+  where h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.ended_at is null
+    and h.at > p_now - interval '1 minute';
+  if v_plan.plan is null then
+    return 'has no running process';
+  elsif v_plan.asked_at is null or v_beat > v_plan.asked_at + interval '30 seconds' then
+    return outbox_engine.why_unable(v_plan, p_now, case when v_beat is not null then p_now end);
+  end if;
+  return outbox_engine.why_unable(v_plan, p_now);
+end
+$$;
+
+create function outbox_engine.carriers_json(p_route smallint, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'provider', m.provider, 'plan', m.plan, 'weight', m.configured, 'effective', m.weight,
+    'cannot_send', outbox_engine.cannot_send(m.provider, m.plan, p_now)
+  ) order by m.configured = 0, m.place, m.provider, m.plan), '[]')
+  from outbox_engine.route_members() m
+  where m.id = p_route
+$$;
+
 create function public.outbox_list_plans() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'provider', p.provider, 'plan', p.plan, 'position', p.position,
     'messages_per_second', p.messages_per_second, 'requests_per_minute', p.requests_per_minute,
-    -- Only where there may be other plans is the latest claim noted.
-    'cannot_send', case when p.asked_at is not null then outbox_engine.why_unable(p, n.at) end,
+    'cannot_send', outbox_engine.cannot_send(p.provider, p.plan, n.at),
     'routes', outbox_engine.memberships_json(p.provider, p.plan, n.at),
     'health', (
       select coalesce(jsonb_agg(jsonb_build_object(
@@ -12402,7 +12574,8 @@ begin
       'outbox plans lists the plans that are known.');
   elsif p_lost not between 0 and 100 then
     perform outbox_engine.refuse(
-      format('%s is no part of a weight', p_lost), 'Give how much it loses, from 0 (nothing) to 100 (all).');
+      format('%s is not between 0 and 100', p_lost),
+      'Give how many points of its weight the plan loses: 0 is nothing, 100 is all.');
   elsif v_country <> '' and not exists (
     select from outbox_engine.number_regions where region = v_country
   ) then
@@ -12499,6 +12672,26 @@ as $$
   cross join lateral outbox_engine.provider_of(d.provider) p
 $$;
 
+create function outbox_engine.held_until(p_outbox_id bigint) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select r.probe_at
+  from outbox_engine.held_messages h
+  join outbox_engine.refused_contents r using (provider, plan, content)
+  where h.outbox_id = p_outbox_id and r.held_since is not null
+$$;
+
+create function outbox_engine.waiting_json(o public.outbox, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'until', case when h.until > p_now or o.due_at > p_now then coalesce(h.until, o.due_at) end,
+    'is_held', h.until is not null,
+    'plans', outbox_engine.carriers_json(o.route, p_now))
+  from (select outbox_engine.held_until(o.id) as until) h
+  where o.queue is not null
+$$;
+
 create or replace function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12524,10 +12717,7 @@ begin
       -- of its content.
       || jsonb_build_object(
         'tried_again_at', coalesce(
-          (select r.probe_at
-            from outbox_engine.held_messages h
-            join outbox_engine.refused_contents r using (provider, plan, content)
-            where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
+          case when o.queue = 'w' then outbox_engine.held_until(o.id) end,
           case
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
@@ -12541,6 +12731,7 @@ begin
         jsonb_agg(to_jsonb(t) - 'place' order by t.event = 'inserted' desc, t.at, t.place), '[]')
       from outbox_engine.timeline_of(o, p_show_body) t
     ),
+    'waiting', outbox_engine.waiting_json(o, outbox_engine.now()),
     'dispatches', outbox_engine.dispatches_json(p_id),
     'duplicate_sends', (
       select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]')

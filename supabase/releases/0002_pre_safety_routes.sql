@@ -47,6 +47,8 @@ create table outbox_engine.detours (
   without text[] not null default '{}',
   -- Null is all countries.
   country text,
+  -- Since when the upkeep job has found it without use. Null while it is in use.
+  unused_since timestamptz,
   unique nulls not distinct (route, without, country)
 );
 alter table outbox_engine.detours enable row level security;

@@ -1218,6 +1218,7 @@ export type OutboxDatabase = {
           p_sender: string
           p_country?: string
           p_options?: Json | null
+          p_allow_absent?: boolean
         }
         Returns: Json
       }

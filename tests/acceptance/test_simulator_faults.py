@@ -107,6 +107,21 @@ class TestRequestFaults:
 
         assert (answer.status_code, "$.status" in answer.text) == (400, True)
 
+    def test_controls_answer_with_what_they_changed(self, simulator: Running) -> None:
+        """The whole behaviour takes 10 kB."""
+        controls = f"{simulator.url}/_sim/faults"
+
+        added = httpx.post(controls, json={"effect": "reset", "times": 1, "provider": "vonage"}, trust_env=False)
+        changed = httpx.patch(controls, json={"requests": [], "vonage": {"records_lag": 0}}, trust_env=False)
+
+        assert {key: added.json()[key] for key in ("effect", "times", "provider")} == {
+            "effect": "reset",
+            "times": 1,
+            "provider": "vonage",
+        }
+        assert len(added.content) < 1000
+        assert changed.json() == {"requests": [], "vonage": {"records_lag": 0}}
+
     def test_late_request_counts_after_the_client_timed_out(self, sim: Control, api: httpx.Client) -> None:
         sim.add(faults.late_request(0.3))
 

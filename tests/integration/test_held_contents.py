@@ -306,6 +306,8 @@ def test_forced_resume_probes_at_once(db: Connection) -> None:
     trace = db.execute("select public.outbox_trace(%s, false) -> 'message' ->> 'tried_again_at'", [waiting]).fetchone()
     assert trace is not None
     assert str(trace[0])[:10] == held(db)[0]["probe_at"][:10]
+    waits: Any = db.execute("select public.outbox_trace(%s, false) -> 'waiting'", [waiting]).fetchone()
+    assert (waits[0]["is_held"], waits[0]["until"][:10]) == (True, held(db)[0]["probe_at"][:10])
 
     sending.answering = allow_all
     db.execute("select public.outbox_resume(null, null, true)")

@@ -57,6 +57,21 @@ def test_refused_message_keeps_what_is_its_own(db: Connection) -> None:
     assert [column(db, name, row) for name in ("expires_at", "idempotency_key", "priority", "due_at", "created_at")] == before
 
 
+def test_processes_of_one_account_share_a_queue(db: Connection) -> None:
+    """Without routes none of them stands by. What one refuses goes to the other, which was idle all the time."""
+    db.execute("delete from outbox_engine.plans")
+    alone = [{"provider": provider, "plan": plan} for provider, plan in (FIRST, SECOND)]
+    assert [claim_all(db, **one) for one in alone] == [[], []]
+    first, *_ = insert(db, 4)
+
+    refuse(db, only(claim_all(db, **alone[0], rows=1)))
+
+    assert len(moves(db, first)) == 1
+    assert sent_to(claim_all(db, **alone[1], rows=2)) == {number(0), number(1)}
+    assert sent_to(claim_all(db, **alone[0], rows=1)) == {number(2)}
+    assert sent_to(claim_all(db, **alone[1])) == {number(3)}
+
+
 def test_plan_without_a_process_today_gets_nothing(db: Connection) -> None:
     """The message would wait for nobody. A shorter absence counts as none."""
     one, two = insert(db, 2)

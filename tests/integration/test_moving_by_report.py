@@ -1,5 +1,6 @@
 """A message that the provider took goes to another plan only if a report proves that nothing came of it."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -196,27 +197,44 @@ def test_long_text_stays_failed_in_the_network(db: Connection) -> None:
     assert column(db, "status", row) == "failed"
 
 
-def test_opt_out_code_holds_a_message_back(db: Connection) -> None:
-    """In either order, also where the number is barred by the provider alone."""
+AGAINST_A_NETWORK_FAILURE = [
+    (FIRST, ("failed", 1), ("unknown", 0)),
+    (FIRST, ("expired", 1), ("cancelled", 407)),
+    (SECOND, ("failed", 1210), ("unknown", 1330)),
+    (SECOND, ("failed", 1210), ("expired", 1360)),
+    # These have the rank of the proof, or more.
+    (SECOND, ("failed", 1210), ("failed", 1190)),
+    (SECOND, ("failed", 1210), ("undeliverable", 1260)),
+    (FIRST, ("deleted", 1), ("aborted", 414)),
+    # The recipient opted out, or the provider bars the number.
+    (SECOND, ("failed", 1210), ("rejected", 1240)),
+    (SECOND, ("failed", 1210), ("rejected", 1050)),
+]
+AGAINST_A_STOP = [
+    (FIRST, ("aborted", 402), ("cancelled", 407)),
+    (FIRST, ("aborted", 402), ("aborted", 414)),
+    (SECOND, ("aborted", 1100), ("aborted", 1470)),
+]
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize(("named", "proof", "other"), [*AGAINST_A_NETWORK_FAILURE, *AGAINST_A_STOP])
+def test_report_without_proof_stops_a_move(
+    db: Connection, named: Named, proof: tuple[str, int], other: tuple[str, int], order: str
+) -> None:
+    """One of the two is wrong, and nobody knows which. It stops the move in either order, whatever their times are."""
     allow_network(db)
-    row, dispatch = sent(db, SECOND)
-    say(db, dispatch, "rejected", 1050)
+    row, dispatch = sent(db, named)
+    both = [proof, other] if order == "after" else [other, proof]
 
-    say(db, dispatch, "failed", 1210)
+    for minute, (status, code) in enumerate(both):
+        word = {"status": "undeliverable"} if status == "undeliverable" else {}
+        say(db, dispatch, "failed" if word else status, code, at=f"2026-01-01T00:0{minute}:00Z", raw=json.dumps(word))
 
-    assert (column(db, "status", row), moves(db, row)) == ("failed", [])
-
-
-def test_undeliverable_moves_nothing(db: Connection) -> None:
-    """Vonage could not reach its own provider, whatever code it gives besides."""
-    allow_network(db)
-    row, dispatch = sent(db, SECOND)
-    db.execute(
-        "select public.outbox_record_reports('webhook', array[%s], array[%s], '{failed}', '{1260}', '{}', '{}', array[%s])",
-        [batch_of(dispatch), number(0), '{"status": "undeliverable", "error": {"title": "1260"}}'],
-    )
-
-    assert (column(db, "status", row), moves(db, row)) == ("failed", [])
+    assert claim_of(db, SECOND if named == FIRST else FIRST) == []
+    assert column(db, "finalized_at is not null", row)
+    known = [status for status, _ in both if status != "undeliverable"]
+    assert column(db, "status", row) in (*known, "suppressed")
 
 
 @pytest.mark.parametrize(("happens", "ends"), [(cancel, "aborted"), (expire, "aborted"), (suppress, "suppressed")])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scheduler.cli import run_command_line
-from tests.engine import insert
+from tests.engine import insert, later, stand_still
 from tests.shares import FIRST, SECOND, both_alive, pause, took, weigh
 from tests.stack import Connection
 
@@ -46,12 +46,12 @@ def test_weight_is_pinned_and_released(db: Connection, capsys: pytest.CaptureFix
     both_alive(db)
 
     assert said(capsys, "pin", "p", "--lost", "40", "--reason", "their status page") == (
-        "sinch p is pinned: it has lost 40 of its weight\n"
+        "sinch p is pinned: it has lost 40 points of its weight\n"
     )
     assert "route default: weight 100, now 60; 0 in 10 minutes" in said(capsys)
-    assert "lost 40 of its weight, pinned: pinned by an operator: their status page" in said(capsys)
+    assert "lost 40 points of its weight, pinned: pinned by an operator: their status page" in said(capsys)
     assert said(capsys, "release", "sinch:p") == (
-        "sinch p is released: it has lost 40 of its weight, and gets it back by 10 in 15 quiet minutes\n"
+        "sinch p is released: it has lost 40 points of its weight, and gets it back by 10 in 15 quiet minutes\n"
     )
 
 
@@ -65,6 +65,15 @@ def test_weight_is_pinned_for_one_country(db: Connection, capsys: pytest.Capture
     db.execute("update public.outbox set route = 1 where recipient like '+44%'")
     assert took(db, SECOND, position=1) == 1
     assert took(db, FIRST, position=0) == 1
+
+
+def test_retired_route_is_called_so(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """It looks as one that takes messages otherwise."""
+    weigh(db, {FIRST: 70}, route=7)
+    both_alive(db)
+    db.execute("select public.outbox_remove_route('codes')")
+
+    assert "  route codes (retired): weight 70; 0 in 10 minutes" in said(capsys).splitlines()
 
 
 @pytest.mark.parametrize(
@@ -90,6 +99,78 @@ def test_plan_is_paused_by_its_name_with_provider(db: Connection, capsys: pytest
     assert db.execute("select provider, plan from outbox_engine.plan_pauses").fetchall() == [("vonage", "app")]
     assert run_command_line(["resume", "--plan", "vonage:app"]) == 0
     assert db.execute("select count(*) from outbox_engine.plan_pauses").fetchone() == (0,)
+
+
+def traced(capsys: pytest.CaptureFixture[str], row: int) -> list[str]:
+    """What `outbox trace` says of why a message waits, and of its plans."""
+    assert run_command_line(["trace", str(row)]) == 0
+    facts = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    (at,) = (place for place, line in enumerate(facts) if line.startswith("waits"))
+    return [" ".join(line.split()) for line in facts[at : at + 3]]
+
+
+def test_trace_says_what_a_message_waits_for(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    weigh(db, {FIRST: 100, SECOND: 0})
+    both_alive(db)
+    (row,) = insert(db)
+    (later_on,) = insert(db, send_at="2198-01-01T00:00Z", expires_at="2198-01-02T00:00Z")
+
+    ready = traced(capsys, row)
+    pause(db, FIRST, "account")
+    pause(db, SECOND, "operator")
+    stopped = traced(capsys, row)
+
+    assert ready == [
+        "waits for the next claim of a plan of its route",
+        "plans sinch p (weight 100): can send",
+        "vonage app (stands by): can send",
+    ]
+    assert stopped == [
+        "waits for a plan: none of its route can send",
+        "plans sinch p (weight 100): is paused (account): HTTP 503 away",
+        "vonage app (stands by): is paused (operator): HTTP 503 away",
+    ]
+    assert traced(capsys, later_on)[0] == "waits until 2198-01-01 00:00:00Z"
+
+
+def test_only_plan_is_called_paused(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """It notes no claims, because there is no other plan. Its heartbeat shows that a process runs."""
+    stand_still(db)
+    assert took(db, FIRST) == 0
+    able = said(capsys)
+    pause(db, FIRST, "account")
+
+    assert able == "sinch p: can send\n  route default: weight 100; 0 in 10 minutes\n"
+    assert said(capsys).startswith("sinch p: is paused (account)")
+    later(db, "2 minutes")
+    assert said(capsys).startswith("sinch p: has no running process")
+
+
+def test_status_names_accounts(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """A process serves one of each provider."""
+    both_alive(db)
+
+    assert run_command_line(["status", "--days", "0"]) == 0
+
+    screen = " ".join(capsys.readouterr().out.split())
+    assert all(
+        words in screen for words in ("dispatch (sinch p)", "dispatch (vonage app)", "w for sinch p,", "w for vonage app,")
+    )
+
+
+def test_forced_resume_says_what_comes_next(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pause of an account goes on until a message is accepted, also with --force."""
+    both_alive(db)
+    pause(db, SECOND, "account")
+
+    assert run_command_line(["resume", "--plan", "vonage:app"]) == 0
+    gently = capsys.readouterr().out
+    assert run_command_line(["resume", "--plan", "vonage:app", "--force"]) == 0
+    forced = capsys.readouterr().out
+
+    assert gently.endswith("with --force, the next claim sends one message to find out at once\n")
+    assert forced.startswith("still paused: vonage app, account")
+    assert forced.endswith("the next claim sends one message; the pauses that remain end if it is accepted\n")
 
 
 def test_plan_of_another_provider_is_refused(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:

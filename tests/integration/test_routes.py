@@ -67,7 +67,7 @@ def test_a_route_is_written_as_a_whole(db: Connection) -> None:
 @pytest.mark.usefixtures("plans")
 def test_plans_without_weights_stand_by(db: Connection) -> None:
     set_route(db, "one", [A, B], channel="sms")
-    set_route(db, "two", [A, {**B, "weight": 5}], channel="mms")
+    set_route(db, "two", [{**A, "weight": 0}, {**B, "weight": 5}], channel="mms")
 
     assert stored_plans(db, "one") == [("a", 100), ("b", 0)]
     assert stored_plans(db, "two") == [("a", 0), ("b", 5)]
@@ -123,6 +123,7 @@ def test_routes_that_match_nothing_are_refused(db: Connection, name: str, rule: 
         ([{**A, "weight": -1}], "weight -1 of plan a is not between 0 and 100"),
         ([{**A, "weight": 0.5}], "weight 0.5 of plan a is not between 0 and 100"),
         ([{**A, "weight": 0}], "all plans stand by"),
+        ([A, {**B, "weight": 30}], "plan sinch a has no weight, and others have one"),
         ([A, B, A], "plan sinch a is named twice"),
         ([{"provider": "sinch", "plan": "c"}], "no running process sends for plan sinch c"),
     ],

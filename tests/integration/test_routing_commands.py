@@ -107,6 +107,37 @@ def test_wrong_usage_is_one_line(outbox: Run, words: list[str]) -> None:
     assert (code, out, len(err.splitlines())) == (2, "", 1)
 
 
+def test_sender_of_an_unknown_plan_is_refused(outbox: Run, db: Connection) -> None:
+    """A plan that is misspelled would never use it. One that is known may be stopped."""
+    words = ["senders", "set", "Acme", "--plan", "vonage:other", "--sender", "ACME"]
+
+    code, out, err = outbox(*words)
+    absent = outbox(*words, "--allow-absent")
+    db.execute("delete from outbox_engine.heartbeats")
+    db.execute("insert into public.outbox_route_plans values (0, 'vonage', 'ours', 100, 0)")
+    stopped = outbox("senders", "set", "Acme", "--plan", "vonage:ours", "--sender", "ACME")
+
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert err.startswith(
+        f"outbox: no process has ever sent for plan vonage other. Known plans: sinch {KEY}, vonage app. --allow-"
+    )
+    assert (absent[0], stopped[0]) == (0, 0)
+
+
+def test_ids_in_tables_are_not_broken(outbox: Run, db: Connection) -> None:
+    """An id that is cut in two lines cannot be copied."""
+    application, entity = "00000000-0000-4000-8000-000000000001", "1101000000000000000"
+    live(db, "vonage", application)
+    options = ["--option", f"entity_id={entity}", "--country", "IN"]
+    outbox("senders", "set", "+12025550199", "--plan", f"vonage:{application}", "--sender", "+12025550100", *options)
+
+    code, table, _ = outbox("senders")
+
+    assert code == 0
+    assert max(map(len, table.splitlines())) <= 80
+    assert all(words in table for words in (f"vonage {application}", f"entity_id={entity}", "numbers of IN", "+12025550199"))
+
+
 def test_senders_are_set_listed_and_removed(outbox: Run) -> None:
     empty = outbox("senders")[1]
     options = ["--country", "IN", "--country", "de", "--option", "entity_id=1101", "--option", "content_id=1107"]

@@ -27,7 +27,7 @@ def alias(
     options: Any = None,
 ) -> dict[str, Any]:
     row = db.execute(
-        "select public.outbox_set_sender(%s, %s, %s, %s, %s, %s)",
+        "select public.outbox_set_sender(%s, %s, %s, %s, %s, %s, p_allow_absent => true)",
         [of, provider, plan, sender, country, None if options is None else Jsonb(options)],
     ).fetchone()
     assert row is not None

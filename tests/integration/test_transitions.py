@@ -28,7 +28,7 @@ REPORTS = """
 REPORT = """
     select outbox_engine.advance_statuses(array_agg(o.id order by o.id), array_agg(o.dispatch_id order by o.id),
       array_agg('sinch'::text), array_agg(c.{0}_status order by o.id), array_agg(c.{0}_code order by o.id),
-      array_agg(c.{0}_at order by o.id), null, outbox_engine.now())
+      array_agg(c.{0}_at order by o.id), null, null, outbox_engine.now())
     from cases c join public.outbox o on o.id = c.id
 """
 

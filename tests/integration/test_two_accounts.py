@@ -24,7 +24,7 @@ from scheduler.engine import Engine, build_engine
 from scheduler.process import Process
 from scheduler.wakeup import Wakeup
 from tests.calls import plan_claim
-from tests.engine import column, insert, later, sinch_account, statuses, supabase_settings
+from tests.engine import column, history, insert, later, sinch_account, statuses, supabase_settings
 from tests.routes import set_route
 from tests.stack import Connection
 
@@ -252,3 +252,24 @@ async def test_a_route_and_its_alias_reach_the_provider(make_engine: MakeEngine,
     assert [(one.sender, one.options, list(one.recipients)) for one in asked] == [
         ("ACMEIN", {"entity_id": "1101"}, ["+919999900001"])
     ]
+
+
+async def test_a_picture_goes_where_it_can(make_engine: MakeEngine, sinch: Running, db: Connection) -> None:
+    """Vonage carries everything, and sends no MMS to Australia: that picture moves to Sinch, with its file."""
+    engine = await make_engine(dispatch_interval_seconds=60)
+    await asyncio.gather(*(job.tick() for job in engine.jobs if job.kind == "dispatch"))
+    first, second = ({"provider": one.plan.provider, "plan": one.plan.plan} for one in engine.served)
+    set_route(db, "default", [{**second, "weight": 100}, {**first, "weight": 0}], allow_absent=True)
+    url = "https://example.com/menu.jpg"
+    rows = [
+        db.execute("insert into public.outbox (recipient, body, media_url) values (%s, 'look', %s) returning id", [to, url])
+        for to in ("+61491570006", "+12025550123")
+    ]
+    moved = rows[0].fetchone()
+
+    assert await run_once(engine)
+
+    books = {(one.provider, one.recipient, one.media) for one in sinch.control.accepted()}
+    assert books == {("sinch", "61491570006", (url,)), ("vonage", "12025550123", (url,))}
+    assert moved is not None
+    assert history(db, int(str(moved[0]))) == ["moved", "accepted"]

@@ -303,7 +303,7 @@ MUTATIONS: Final = (
         5,
         ("accounts.two", "report.stopped"),
         "had handed it on",
-        rewrites=(("outbox_engine.may_move", "outbox_engine.says_handed_on(e.status)", "false"),),
+        rewrites=(("outbox_engine.has_report_against_move", "outbox_engine.says_handed_on(e.status)", "false"),),
     ),
     Mutation(
         "every route moves what a network refused",

@@ -47,10 +47,10 @@ def test_other_reasons_are_no_failover() -> None:
 
 def test_lost_weight_counts_once_it_grows() -> None:
     before = accepted(80, "vonage", "before")
-    why = {"before": "through vonage b, because sinch a lost 10 of its weight"}
+    why = {"before": "through vonage b, because sinch a lost 10 points of its weight"}
 
     def seconds(lost: int) -> float | None:
-        said = f"through vonage b, because sinch a lost {lost} of its weight"
+        said = f"through vonage b, because sinch a lost {lost} points of its weight"
         (one,) = after([AWAY], [before, accepted(104, "vonage", "later")], why | {"later": said}, ["sinch"])
         return one.failover
 

@@ -13,9 +13,9 @@ select r.id, r.channel, r.countries, coalesce(r.priority_from, -32768) as priori
 from public.outbox_routes r
 where r.retired_at is null;
 
--- The route for a message with these values, or its detour for the country of the number. 0 is the default
--- route, which takes what no other one matches. The country is looked up only if a route or detour that the
--- message may take asks for one.
+-- The route for a message with these values, or its detour for the country of the number, if that is in use.
+-- 0 is the default route, which takes what no other one matches. The country is looked up only if a route or
+-- detour that the message may take asks for one.
 create function outbox_engine.route_for(
   p_channel text, p_recipient text, p_priority smallint, p_campaign text
 ) returns smallint
@@ -47,7 +47,7 @@ begin
   for v_rule in
     select d.id, d.country
     from outbox_engine.detours d
-    where d.route = v_route and d.without = '{}' and d.country is not null
+    where d.route = v_route and d.without = '{}' and d.country is not null and d.unused_since is null
   loop
     if v_country is null then
       v_country := coalesce(outbox_engine.country_of(p_recipient), '');

@@ -13,29 +13,33 @@ as $$
 $$;
 
 -- The detour of a route without these plans, for this country; made if there is none. The route itself where
--- nothing is left out.
+-- nothing is left out. One that was out of use is in use again. The upkeep job may delete it just then, so it
+-- is looked for once more.
 create function outbox_engine.make_detour(p_route smallint, p_without text[], p_country text)
 returns smallint
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_without constant text[] := array(select distinct w from unnest(p_without) w order by w);
-  v_id smallint;
+  v_detour outbox_engine.detours;
 begin
   if v_without = '{}' and p_country is null then
     return p_route;
   end if;
   loop
-    select d.id
-    into v_id
+    select d.*
+    into v_detour
     from outbox_engine.detours d
     where d.route = p_route and d.without = v_without and d.country is not distinct from p_country;
-    if found then
-      return v_id;
+    if not found then
+      insert into outbox_engine.detours (route, without, country)
+      values (p_route, v_without, p_country)
+      on conflict do nothing;
+    elsif v_detour.unused_since is null then
+      return v_detour.id;
+    else
+      update outbox_engine.detours set unused_since = null where id = v_detour.id;
     end if;
-    insert into outbox_engine.detours (route, without, country)
-    values (p_route, v_without, p_country)
-    on conflict do nothing;
   end loop;
 end
 $$;

@@ -45,18 +45,21 @@ create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((re
 create index waiting_reports_unknown on outbox_engine.waiting_reports (received_at) where is_unknown;
 create index waiting_reports_received on outbox_engine.waiting_reports (received_at);
 
--- The order of statuses within one attempt. A report only ever raises the rank of a message, so the order in
--- which reports arrive does not matter.
+-- The statuses of reports. A report only ever raises the rank of a message within one attempt, so the order
+-- in which reports arrive does not matter.
+create function outbox_engine.statuses_by_rank() returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array[
+    'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
+    'delivered'
+  ]
+$$;
+
 create function outbox_engine.rank_of(p_status text) returns smallint
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
-  select array_position(
-    array[
-      'sent', 'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed',
-      'delivered'
-    ],
-    p_status
-  )::smallint
+  select array_position(outbox_engine.statuses_by_rank(), p_status)::smallint
 $$;
 
 -- The error of a message whose report has this status and code.
@@ -121,55 +124,54 @@ begin
 end
 $$;
 
--- Messages that wait to be sent again, for `retry_unless_dispatched` or by another plan, and of which one of
--- these reports says that they were handed on, end as aborted. Reports come in any order. A route that leaves
--- out the plan of the latest request shows that the message moves because of it.
+-- Messages that wait to be sent again end as the report said that made them wait: those that move no more
+-- (`p_ended_moves`, null: none), and those that wait for `retry_unless_dispatched` and of which one of these
+-- reports says that they were handed on. Reports come in any order.
 create function outbox_engine.end_retries(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_now timestamptz
+  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_ended_moves bigint[],
+  p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_ids bigint[] := p_ended_moves;
 begin
-  if not p_statuses && outbox_engine.handed_on_statuses()
-    or not outbox_engine.has_routes() and not exists (
-      select from outbox_engine.report_codes
-      where effect = 'retry_unless_dispatched' and provider = any (p_providers)
-    ) then
+  if p_statuses && outbox_engine.handed_on_statuses() and exists (
+    select from outbox_engine.report_codes
+    where effect = 'retry_unless_dispatched' and provider = any (p_providers)
+  ) then
+    v_ids := v_ids || array(
+      select o.id
+      from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
+        n (outbox_id, dispatch_id, provider, status)
+      join public.outbox o on o.id = n.outbox_id and o.dispatch_id = n.dispatch_id
+      join outbox_engine.report_codes c
+        on c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched'
+      where outbox_engine.says_handed_on(n.status)
+        and o.reported_rank = outbox_engine.rank_of('aborted')
+    );
+  end if;
+  if cardinality(v_ids) > 0 is not true then
     return;
   end if;
   update public.outbox o
   set
-    status = 'aborted', queue = null,
+    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
     finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
-  from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
-    n (outbox_id, dispatch_id, provider, status)
-  where outbox_engine.says_handed_on(n.status)
-    and o.id = n.outbox_id
-    and o.dispatch_id = n.dispatch_id
-    and o.status in ('pending', 'scheduled')
-    and o.reported_rank = outbox_engine.rank_of('aborted')
-    and (
-      exists (
-        select from outbox_engine.report_codes c
-        where c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched')
-      or exists (
-        select
-        from outbox_engine.dispatches d
-        join outbox_engine.detours x on outbox_engine.plan_name(d.provider, d.plan) = any (x.without)
-        where d.id = n.dispatch_id and x.id = o.route)
-    );
+  where o.id = any (v_ids) and o.status in ('pending', 'scheduled');
 end
 $$;
 
 -- Called when reports are recorded, and when an acceptance finds reports that came before it. Applies one
 -- report for each element of the arrays; `p_detours` (null: none) is the way on for a message whose report
--- proves that it may go to another plan. The caller has locked the rows, so their ctids stay valid; joined by
+-- proves that it may go to another plan, `p_ended_moves` (null: none) the messages that wait for another plan
+-- although a report speaks against it. The caller has locked the rows, so their ctids stay valid; joined by
 -- id instead, a plan from the time when the table was small would read all of it. A message ends at the time
 -- that the provider gives, but not before it was sent and not ahead of our clock. A secret message is sent
 -- again by another plan at once or never: later its code has been asked for again.
 create function outbox_engine.advance_statuses(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
-  p_ats timestamptz[], p_detours smallint[], p_now timestamptz
+  p_ats timestamptz[], p_detours smallint[], p_ended_moves bigint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -178,7 +180,8 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
-  perform outbox_engine.end_retries(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_now);
+  perform outbox_engine.end_retries(
+    p_outbox_ids, p_dispatches, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -216,8 +219,7 @@ begin
       when n.rank = n.reported_rank then
         n.at < coalesce(n.reported_at, 'infinity')
         or n.at is not distinct from n.reported_at and n.code < coalesce(n.status_code, 2147483647)
-      else n.rank > coalesce(n.reported_rank, 0)
-    end
+      else n.rank > coalesce(n.reported_rank, 0) end
   )
   update public.outbox o
   set

@@ -67,6 +67,23 @@ begin
 end
 $$;
 
+-- The same, called by a claim that found nothing: a message that another plan refuses can move to one that
+-- was idle all the time. Never waits: while another idle claim inserts the plan, this one leaves it to that.
+create function outbox_engine.add_idle_plan(
+  p_provider text, p_plan text, p_host text, p_messages_per_second double precision,
+  p_requests_per_minute integer
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.plans x where x.provider = p_provider and x.plan = p_plan)
+    and pg_try_advisory_xact_lock(hashtext(format('outbox plan %s %s', p_provider, p_plan))) then
+    perform outbox_engine.add_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
+  end if;
+end
+$$;
+
 -- Called by the claim. Inserts the plan if it is new, stores its present limits, and holds its row until
 -- the end of the transaction.
 create function outbox_engine.lock_plan(

@@ -169,7 +169,7 @@ begin
         order by m.place, m.provider, m.plan
       ) filter (where not m.is_self and m.configured > 0 and m.why is not null) as stopped,
       string_agg(
-        format('%s lost %s of its weight',
+        format('%s lost %s points of its weight',
           outbox_engine.plan_name(m.provider, m.plan), m.configured - m.weight),
         '; ' order by m.place, m.provider, m.plan
       ) filter (where m.weight < m.configured and m.why is null) as weakened

@@ -105,7 +105,7 @@ begin
   -- Reports of the earlier attempt that came before.
   perform outbox_engine.advance_statuses(
     array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
-    array_agg(e.status_code), array_agg(e.occurred_at), null, p_now)
+    array_agg(e.status_code), array_agg(e.occurred_at), null, null, p_now)
   from unnest(v_ids, v_dispatches) c (outbox_id, dispatch_id)
   join public.outbox_events e
     on e.outbox_id = c.outbox_id and e.dispatch_id = c.dispatch_id and e.event = 'report'

@@ -1,12 +1,39 @@
 -- Moving by report: a message that the provider took, and of which a report proves that nothing came of it.
 -- And messages that moved and now wait for nobody.
 
+-- Whether a report on a message speaks against a move by a proof of this class on its present request,
+-- whatever the times of the two are: one of them is wrong.
+create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    cross join lateral (
+      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
+        e.dispatch_id = o.dispatch_id as is_present
+    ) p
+    where e.outbox_id = o.id and e.event = 'report' and (
+      p.class = 'barred'
+      -- An outcome that is no proof, and not the usual one of a text that is on its way.
+      or p.is_present and p.class is null and e.status not in ('sent', 'dispatched')
+      or p.is_present and lower(e.report ->> 'status') = 'undeliverable'
+      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
+        and outbox_engine.says_handed_on(e.status)
+      or not p.is_present and p_class = 'network' and p.class = 'network'
+    )
+  );
+end
+$$;
+
 -- Whether nothing that is known of a message speaks against a move by a report of this class on its present
 -- request. The caller locked it, and stored the report in its history.
 create function outbox_engine.may_move(
   o public.outbox, p_class text, p_now timestamptz
 ) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- A secret text that comes late has been asked for again.
@@ -18,22 +45,7 @@ begin
     and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
     return false;
   end if;
-  return not exists (
-    select
-    from public.outbox_events e
-    join outbox_engine.dispatches d on d.id = e.dispatch_id
-    cross join lateral (
-      select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
-        e.dispatch_id = o.dispatch_id as is_present
-    ) p
-    where e.outbox_id = o.id and e.event = 'report' and (
-      p.class = 'barred'
-      or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
-        and outbox_engine.says_handed_on(e.status)
-      or p.is_present and p_class = 'network' and lower(e.report ->> 'status') = 'undeliverable'
-      or not p.is_present and p_class = 'network' and p.class = 'network'
-    )
-  );
+  return not outbox_engine.has_report_against_move(o, p_class);
 end
 $$;
 
@@ -79,6 +91,35 @@ begin
     end loop;
   end loop;
   return v_detours;
+end
+$$;
+
+-- Called when new reports are about to be applied. Returns the messages that wait for another plan, because a
+-- report on their latest request was a proof, although one of these reports speaks against it. A detour
+-- without the plan of that request shows that a message moves because of it. Null where there are none.
+create function outbox_engine.find_ended_moves(
+  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[]
+) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if p_statuses <@ array['delivered', 'sent'] or not outbox_engine.has_routes() then
+    return null;
+  end if;
+  return (
+    select array_agg(o.id)
+    from (select distinct n.* from unnest(p_outbox_ids, p_dispatches) n (outbox_id, dispatch_id)) n
+    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
+    cross join lateral (
+      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
+    ) d
+    where o.dispatch_id = n.dispatch_id and o.status in ('pending', 'scheduled')
+      and o.reported_rank is not null
+      and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
+      and outbox_engine.has_report_against_move(o, coalesce(
+        outbox_engine.proof_class(
+          d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code),
+        'stopped')));
 end
 $$;
 

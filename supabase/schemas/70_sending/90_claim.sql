@@ -349,6 +349,8 @@ begin
   -- Waiting for the plan took time.
   v_now := outbox_engine.now();
   if v_plan.plan is null then
+    perform outbox_engine.add_idle_plan(
+      p_provider, p_plan, p_host, p_messages_per_second, p_requests_per_minute);
     v_answer := jsonb_build_object('dispatches', '[]'::jsonb, 'more', false,
         'due', outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now))
       || outbox_engine.refuse_over_share(v_request, p_position, v_bounds, v_shares, v_priority_below);

@@ -106,6 +106,7 @@ declare
   v_codes integer[];
   v_ats timestamptz[];
   v_detours smallint[];
+  v_ended_moves bigint[];
 begin
   select
     array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
@@ -131,8 +132,9 @@ begin
     end if;
     v_detours := outbox_engine.find_moves(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
+    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_dispatches, v_statuses);
     perform outbox_engine.advance_statuses(
-      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_now);
+      v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
     if v_detours is not null then
       perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
     end if;

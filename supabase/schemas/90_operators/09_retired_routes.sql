@@ -1,4 +1,5 @@
--- Retired routes: they serve the messages that they have, and go once these are gone.
+-- Retired routes: they serve the messages that they have, and go once these are gone. So do detours without
+-- use.
 
 -- The ids that messages of a route have: its own and those of its detours.
 create function outbox_engine.ids_of_route(p_route smallint) returns smallint[]
@@ -50,5 +51,38 @@ begin
   delete from outbox_engine.detours where route = any (v_routes);
   delete from public.outbox_route_plans where route = any (v_routes);
   delete from public.outbox_routes where id = any (v_routes);
+end
+$$;
+
+-- Called by the upkeep job. Deletes detours that were out of use for 30 days. One around plans is in use
+-- while messages wait on it, or were sent from it in the last hour; one for a country while a plan has less
+-- weight there. `make_detour` takes a detour into use again, so each insert that saw this one has ended by
+-- then, and so has each request. A message that returns later is matched again.
+create function outbox_engine.forget_unused_detours(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_detour outbox_engine.detours;
+  v_is_used boolean;
+begin
+  for v_detour in
+    select d.* from outbox_engine.detours d order by d.id for update skip locked
+  loop
+    v_is_used := exists (
+        select from outbox_engine.plan_health h
+        where v_detour.without = '{}' and h.country = v_detour.country and h.lost > 0)
+      or exists (
+        select from outbox_engine.route_sends r
+        where v_detour.without <> '{}' and r.route = v_detour.id)
+      or outbox_engine.count_waiting_on(v_detour.id, 1) > 0;
+    if v_is_used and v_detour.unused_since is not null
+      or not v_is_used and (v_detour.unused_since <= p_now) is not true then
+      update outbox_engine.detours
+      set unused_since = case when not v_is_used then p_now end
+      where id = v_detour.id;
+    elsif v_detour.unused_since < p_now - interval '30 days' then
+      delete from outbox_engine.detours where id = v_detour.id;
+    end if;
+  end loop;
 end
 $$;

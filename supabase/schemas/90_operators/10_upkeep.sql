@@ -191,6 +191,7 @@ begin
   perform outbox_engine.forget_refusals(p_now);
   perform outbox_engine.forget_secrets(p_most);
   perform outbox_engine.forget_retired_routes(p_now);
+  perform outbox_engine.forget_unused_detours(p_now);
   delete from outbox_engine.plan_requests where second < p_now - interval '5 minutes';
   delete from outbox_engine.waiting_reports
   where key = any (array(

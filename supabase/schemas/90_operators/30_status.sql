@@ -204,17 +204,18 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select jsonb_build_object(
     'jobs', (
-      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.plan), '[]')
+      select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.provider, t.plan), '[]')
       from (
-        select job, plan, max(at) as at, greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
+        select job, provider, plan, max(at) as at,
+          greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
         from outbox_engine.heartbeats
-        group by job, plan
+        group by job, provider, plan
       ) t
     ),
     'processes', (
-      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker), '[]')
+      select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker, w.provider, w.plan), '[]')
       from (
-        select worker, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        select worker, provider, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
         from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
         order by at desc

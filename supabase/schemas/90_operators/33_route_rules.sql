@@ -59,12 +59,14 @@ as $$
   select format('Use one of %s.', string_agg(p.name, ', ' order by p.name)) from outbox_engine.providers p
 $$;
 
--- The plans of a route in their order. Without any weight the first gets 100 and the others stand by.
+-- The plans of a route in their order. Without any weight the first gets 100 and the others stand by. Refuses
+-- a weight that is missing beside others: it may be meant to stand by, or to take the rest.
 create function outbox_engine.read_route_plans(p_plans jsonb) returns outbox_engine.route_plan[]
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_given constant jsonb := outbox_engine.given_json(p_plans);
+  v_has_weights constant boolean := v_given @? '$[*].weight ? (@ != null)';
   v_plan jsonb;
 begin
   if jsonb_typeof(v_given) is distinct from 'array' or v_given = '[]' then
@@ -84,12 +86,17 @@ begin
       perform outbox_engine.refuse(
         format('weight %s of plan %s is not between 0 and 100', v_plan -> 'weight', v_plan ->> 'plan'),
         'Use whole numbers: 70 and 30 share messages, 0 stands by.');
+    elsif v_has_weights and v_plan ->> 'weight' is null then
+      perform outbox_engine.refuse(
+        format('plan %s has no weight, and others have one',
+          outbox_engine.plan_name(v_plan ->> 'provider', v_plan ->> 'plan')),
+        'Give each plan a weight, 0 to stand by, or none to any.');
     end if;
   end loop;
   return array(
     select row(p ->> 'provider', p ->> 'plan',
       case
-        when v_given @? '$[*].weight ? (@ != null)' then coalesce((p ->> 'weight')::smallint, 0)
+        when v_has_weights then (p ->> 'weight')::smallint
         when place = 1 then 100
         else 0
       end, place)::outbox_engine.route_plan

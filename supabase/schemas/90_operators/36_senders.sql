@@ -44,11 +44,41 @@ begin
 end
 $$;
 
+-- Refuses a plan of which nothing is known: no process has claimed for it, and no route has it.
+create function outbox_engine.check_plan_is_known(p_provider text, p_plan text) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_known constant text[] := array(
+    select outbox_engine.plan_name(x.provider, x.plan)
+    from (
+      select p.provider, p.plan from outbox_engine.plans p
+      union
+      select l.provider, l.plan from outbox_engine.live_plans() l
+      union
+      select m.provider, m.plan from public.outbox_route_plans m
+    ) x
+    order by x.provider, x.plan);
+begin
+  if outbox_engine.plan_name(p_provider, p_plan) <> all (v_known) then
+    perform outbox_engine.refuse(
+      format('no process has ever sent for plan %s', outbox_engine.plan_name(p_provider, p_plan)),
+      case
+        when v_known = '{}'
+        then 'Start `outbox run` first, or allow absent plans if their processes start later.'
+        else format('Known plans: %s. --allow-absent takes a plan whose process starts later.',
+          array_to_string(v_known, ', '))
+      end);
+  end if;
+end
+$$;
+
 -- Called by `outbox senders set`. At this plan, `p_alias` is sent as `p_sender` to numbers of a country (''
--- is all that have no row of their own). Replaces what was set before. Returns the row.
+-- is all that have no row of their own). Replaces what was set before. Refuses a plan that is not known, but
+-- for `p_allow_absent`. Returns the row.
 create function public.outbox_set_sender(
   p_alias text, p_provider text, p_plan text, p_sender text, p_country text default '',
-  p_options jsonb default null
+  p_options jsonb default null, p_allow_absent boolean default false
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -70,7 +100,9 @@ begin
     perform outbox_engine.refuse(
       format('provider %L is not known', p_provider), outbox_engine.provider_hint());
   elsif coalesce(p_plan, '') = '' then
-    perform outbox_engine.refuse('the plan is empty', '`outbox status` shows plans.');
+    perform outbox_engine.refuse('the plan is empty', '`outbox plans` shows them.');
+  elsif not p_allow_absent then
+    perform outbox_engine.check_plan_is_known(p_provider, p_plan);
   end if;
   if v_country <> '' then
     v_country := (outbox_engine.read_countries(array[v_country]))[1];

@@ -7,7 +7,7 @@ create function outbox_engine.memberships_json(p_provider text, p_plan text, p_n
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
-    'route', coalesce(r.name, 'default'),
+    'route', coalesce(r.name, 'default'), 'is_retired', r.retired_at is not null,
     'without', to_jsonb(d.without), 'country', d.country,
     'weight', m.configured, 'effective', m.weight, 'stands_by', m.configured = 0,
     'took', coalesce((
@@ -27,6 +27,43 @@ as $$
       select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
 $$;
 
+-- Why a plan cannot send now, null where it can. A process that has one account and no routes notes no
+-- claims: there, a heartbeat of the last minute shows that one runs.
+create function outbox_engine.cannot_send(p_provider text, p_plan text, p_now timestamptz) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan outbox_engine.plans;
+  v_beat timestamptz;
+begin
+  select * into v_plan from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan;
+  select max(h.at)
+  into v_beat
+  from outbox_engine.heartbeats h
+  where h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.ended_at is null
+    and h.at > p_now - interval '1 minute';
+  if v_plan.plan is null then
+    return 'has no running process';
+  elsif v_plan.asked_at is null or v_beat > v_plan.asked_at + interval '30 seconds' then
+    return outbox_engine.why_unable(v_plan, p_now, case when v_beat is not null then p_now end);
+  end if;
+  return outbox_engine.why_unable(v_plan, p_now);
+end
+$$;
+
+-- The plans that may carry messages of a route or detour, in their order: their weights as configured and
+-- now, and why they cannot send.
+create function outbox_engine.carriers_json(p_route smallint, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'provider', m.provider, 'plan', m.plan, 'weight', m.configured, 'effective', m.weight,
+    'cannot_send', outbox_engine.cannot_send(m.provider, m.plan, p_now)
+  ) order by m.configured = 0, m.place, m.provider, m.plan), '[]')
+  from outbox_engine.route_members() m
+  where m.id = p_route
+$$;
+
 -- Called by `outbox plans`: each plan, whether it can send and why not, and its weights with the reasons.
 create function public.outbox_list_plans() returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
@@ -34,8 +71,7 @@ as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'provider', p.provider, 'plan', p.plan, 'position', p.position,
     'messages_per_second', p.messages_per_second, 'requests_per_minute', p.requests_per_minute,
-    -- Only where there may be other plans is the latest claim noted.
-    'cannot_send', case when p.asked_at is not null then outbox_engine.why_unable(p, n.at) end,
+    'cannot_send', outbox_engine.cannot_send(p.provider, p.plan, n.at),
     'routes', outbox_engine.memberships_json(p.provider, p.plan, n.at),
     'health', (
       select coalesce(jsonb_agg(jsonb_build_object(
@@ -69,7 +105,8 @@ begin
       'outbox plans lists the plans that are known.');
   elsif p_lost not between 0 and 100 then
     perform outbox_engine.refuse(
-      format('%s is no part of a weight', p_lost), 'Give how much it loses, from 0 (nothing) to 100 (all).');
+      format('%s is not between 0 and 100', p_lost),
+      'Give how many points of its weight the plan loses: 0 is nothing, 100 is all.');
   elsif v_country <> '' and not exists (
     select from outbox_engine.number_regions where region = v_country
   ) then

@@ -175,6 +175,29 @@ as $$
   cross join lateral outbox_engine.provider_of(d.provider) p
 $$;
 
+-- When the content of a held message is tried next. Null where it is not held.
+create function outbox_engine.held_until(p_outbox_id bigint) returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select r.probe_at
+  from outbox_engine.held_messages h
+  join outbox_engine.refused_contents r using (provider, plan, content)
+  where h.outbox_id = p_outbox_id and r.held_since is not null
+$$;
+
+-- What a message waits for: an instant, the next probe of its content, or a claim of one of its plans. Null
+-- for one that does not wait.
+create function outbox_engine.waiting_json(o public.outbox, p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'until', case when h.until > p_now or o.due_at > p_now then coalesce(h.until, o.due_at) end,
+    'is_held', h.until is not null,
+    'plans', outbox_engine.carriers_json(o.route, p_now))
+  from (select outbox_engine.held_until(o.id) as until) h
+  where o.queue is not null
+$$;
+
 -- Called by `outbox trace` for one message; null if there is none. Texts are included only with
 -- `p_show_body`, and never that of a secret message.
 create function public.outbox_trace(p_id bigint, p_show_body boolean) returns jsonb
@@ -202,10 +225,7 @@ begin
       -- of its content.
       || jsonb_build_object(
         'tried_again_at', coalesce(
-          (select r.probe_at
-            from outbox_engine.held_messages h
-            join outbox_engine.refused_contents r using (provider, plan, content)
-            where h.outbox_id = o.id and o.queue = 'w' and r.held_since is not null),
+          case when o.queue = 'w' then outbox_engine.held_until(o.id) end,
           case
             when o.status = 'pending' and o.queue = 'w' and o.due_at < o.expires_at then o.due_at
           end))
@@ -219,6 +239,7 @@ begin
         jsonb_agg(to_jsonb(t) - 'place' order by t.event = 'inserted' desc, t.at, t.place), '[]')
       from outbox_engine.timeline_of(o, p_show_body) t
     ),
+    'waiting', outbox_engine.waiting_json(o, outbox_engine.now()),
     'dispatches', outbox_engine.dispatches_json(p_id),
     'duplicate_sends', (
       select coalesce(jsonb_agg(to_jsonb(x) - 'outbox_id' order by x.found_at), '[]')

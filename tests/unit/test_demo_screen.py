@@ -1,0 +1,62 @@
+"""The demo's screen: it fits its lines and columns, and cuts off no caption."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sandbox.demo.scenario import Scenario
+from sandbox.demo.snapshot import Entry, PlanNow, Snapshot
+from sandbox.demo.view import Picture, screen
+
+WIDTH = 80
+
+
+def shown(picture: Picture, height: int) -> list[str]:
+    console = Console(width=WIDTH, height=height, color_system=None)
+    with console.capture() as capture:
+        console.print(screen(picture, height=height))
+    return [line.strip() for line in capture.get().splitlines()]
+
+
+@pytest.fixture
+def picture() -> Picture:
+    event = Entry(datetime(2027, 1, 1, tzinfo=UTC), "+1202•••0123", "delivered", "webhook", "reported delivered")
+    plans = (PlanNow("sinch", 120, "unreachable"), PlanNow("vonage", 80, ""))
+    return Picture(
+        Snapshot({"sent": 5, "delivered": 195}, 0, events=(event,) * 30, plans=plans), expected=200, footer="Ctrl-C ends it."
+    )
+
+
+@pytest.mark.parametrize("height", [2, 3, 4, 10, 16, 17, 18, 23, 40])
+def test_screen_fits_any_terminal(picture: Picture, height: int) -> None:
+    """Also the few lines that are left below the result and the commands of the end."""
+    lines = shown(picture, height)
+
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= WIDTH
+    assert lines[-1] == "Ctrl-C ends it."
+    assert any("195 delivered" in line or line.startswith("sent") for line in lines)
+
+
+def test_captions_are_shown_in_full(picture: Picture) -> None:
+    """Those of two providers are the longest."""
+    for caption in captions():
+        picture.caption = caption
+
+        assert caption in " ".join(shown(picture, 23))
+
+
+def captions() -> list[str]:
+    scenario: Any = Scenario.__new__(Scenario)
+    scenario._first, scenario._others = "sinch", ["vonage"]
+    scenario._simulator = SimpleNamespace(refuse=ignored, add=ignored, change=ignored, text_in=ignored, health=ignored)
+    acts: list[Callable[[], str]] = [scenario._go_away, scenario._others_send, scenario._come_back, scenario._lose]
+    return [*(act() for act in acts), scenario._stop("+12025550123")]
+
+
+def ignored(*_arguments: object, **_options: object) -> None:
+    """A simulator without an effect."""
