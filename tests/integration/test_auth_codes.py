@@ -94,6 +94,17 @@ def test_template_that_locks_users_out_is_refused(db: Connection, body: str) -> 
         db.execute("update public.outbox_templates set body = %s where name = 'auth_otp'", [body])
 
 
+def test_server_edits_texts_and_caps(db: Connection, app: Connection) -> None:
+    app.execute("update public.outbox_templates set body = 'Code: {{code}}' where name = 'auth_otp'")
+    app.execute("insert into public.outbox_templates (name, body) values ('auth_otp.de', 'Dein Code: {{code}}')")
+    app.execute("update public.outbox_auth_settings set hourly_by_country = '{\"US\": 1}'")
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="does not give the code"):
+        app.execute("update public.outbox_templates set body = 'Welcome!' where name = 'auth_otp.de'")
+
+    assert [send(db, event()), refusal(send(db, event()))] == [{}, 429]
+    assert bodies(db) == [f"Code: {CODE}"]
+
+
 def test_deleted_template_stops_no_sign_in(db: Connection) -> None:
     db.execute("delete from public.outbox_templates where name like 'auth_otp%'")
     db.execute("select outbox_engine.seed()")
@@ -190,13 +201,14 @@ def test_country_gets_its_codes_an_hour(db: Connection) -> None:
 
 
 def test_cap_of_zero_sends_no_code(db: Connection) -> None:
-    settings(db, hourly_by_country='{"GB": 0}')
+    settings(db, hourly_by_country='{"GB": 0, "unknown": 0}')
 
     assert refusal(send(db, event("447700900123"))) == 429
+    assert refusal(send(db, event("21055501000"))) == 429
     assert send(db, event()) == {}
 
 
-@pytest.mark.parametrize("caps", ['{"us": 5}', '{"US": -1}', '{"US": "many"}', '{"US": null}', "[]"])
+@pytest.mark.parametrize("caps", ['{"us": 5}', '{"UK": 5}', '{"US": -1}', '{"US": "many"}', '{"US": null}', "[]"])
 def test_cap_that_is_none_is_refused(db: Connection, caps: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="hourly_by_country"):
         settings(db, hourly_by_country=caps)

@@ -23,7 +23,8 @@ comment on column public.outbox_auth_settings.hourly_per_country is
 comment on column public.outbox_auth_settings.hourly_by_country is
   'Other caps for some countries, such as {"US": 5000, "GB": 1000}';
 
--- Runs before the settings are written, and refuses caps that are none.
+-- Runs before the settings are written, and refuses caps that are none, and countries without numbers: a cap
+-- for "UK" would leave the one of GB as it is. Numbers of no known prefix count as a country of their own.
 create function outbox_engine.before_auth_settings() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -36,13 +37,22 @@ begin
   else
     select format('%s: %s', c.key, c.value) into v_wrong
     from jsonb_each_text(new.hourly_by_country) c
-    where c.key !~ '^([A-Z]{2}|001)$' or (c.value ~ '^[0-9]{1,9}$') is not true
+    where c.key !~ '^([A-Z]{2}|001|unknown)$' or (c.value ~ '^[0-9]{1,9}$') is not true
     limit 1;
   end if;
   if v_wrong is not null then
     perform outbox_engine.refuse(
       format('hourly_by_country: %s is no cap of a country', v_wrong),
       'Use ISO codes of two capital letters and whole numbers, such as {"US": 5000}.');
+  end if;
+  select k into v_wrong
+  from jsonb_object_keys(new.hourly_by_country) k
+  where k <> 'unknown' and not exists (select from outbox_engine.number_regions r where r.region = k)
+  limit 1;
+  if found then
+    perform outbox_engine.refuse(
+      format('hourly_by_country: country %s is not known', v_wrong),
+      'Use two letters of ISO 3166, such as GB or US; 001 for numbers of no country; unknown for the rest.');
   end if;
   return new;
 end

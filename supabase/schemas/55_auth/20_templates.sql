@@ -8,9 +8,10 @@ as $$
 $$;
 
 -- Runs before a template of codes is written, after the trigger that checks all templates. A template that
--- leaves out the code, or needs another value, would lock everybody out.
+-- leaves out the code, or needs another value, would lock everybody out. Security definer, because servers
+-- edit templates and may not call `placeholders`.
 create function outbox_engine.before_auth_template() returns trigger
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_names constant text[] := outbox_engine.placeholders(new.body);
