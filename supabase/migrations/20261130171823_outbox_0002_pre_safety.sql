@@ -2355,7 +2355,8 @@ as $$
       when 'campaign' then 'Change the member in outbox_campaign_members: its messages follow.'
       when 'cancelled' then 'outbox_reschedule revives a cancelled message that was never in a request.'
       when 'too_late' then 'Only messages that are scheduled or pending can change. Add .in(''status'', '
-        || '[''scheduled'', ''pending'']) to the update to leave others out.'
+        || '[''scheduled'', ''pending'']) to an update, and ignoreDuplicates to an upsert, to leave others '
+        || 'out.'
       when 'in_doubt' then 'Change its time, expiry, priority or metadata, or cancel it and insert a new one.'
       when 'was_in_request' then 'Insert a new message with a key of its own.'
       when 'text_removed' then 'Give it a new one.'
@@ -2372,6 +2373,29 @@ begin
   -- Not beyond the end of the calendar.
   return least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
     + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end;
+end
+$$;
+
+create function outbox_engine.without_repeats(
+  p_old public.outbox, p_new public.outbox, p_now timestamptz
+) returns public.outbox
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r public.outbox := p_new;
+  v_send_at constant timestamptz := coalesce(p_new.send_at, p_now);
+begin
+  if p_old.send_at <= p_now and v_send_at between timestamptz '1970-01-01 00:00+00' and p_now then
+    r.send_at := p_old.send_at;
+    if p_old.expires_at = outbox_engine.default_expiry(p_old.send_at, p_old.secret, p_old.send_at)
+      and (r.expires_at = outbox_engine.default_expiry(v_send_at, r.secret, v_send_at)) is not false then
+      r.expires_at := p_old.expires_at;
+    end if;
+  end if;
+  if r.template is not null then
+    r.body := coalesce(r.body, p_old.body);
+  end if;
+  return r;
 end
 $$;
 
@@ -2416,6 +2440,9 @@ begin
     end if;
     v_checked.body := null;
   end if;
+  -- An app cannot change these. Release 0.1.0 took some that are refused now.
+  v_checked.idempotency_key := null;
+  v_checked.sender := null;
   perform outbox_engine.check_message(v_checked, p_now);
   -- Edits of a template check the messages that wait, so not one that was cancelled.
   if r.template is not null
@@ -2495,7 +2522,10 @@ begin
   v_with_status.status := new.status;
   if new.status = 'cancelled' and new *= v_with_status then
     return outbox_engine.cancelled_by_app(old);
-  elsif new *= old then
+  end if;
+  v_now := outbox_engine.now();
+  new := outbox_engine.without_repeats(old, new, v_now);
+  if new *= old then
     return new;
   end if;
   v_columns := outbox_engine.changed_columns(old, new);
@@ -2505,7 +2535,6 @@ begin
     v_words := outbox_engine.change_problem_words(v_problem, old);
     perform outbox_engine.refuse(v_words.message, v_words.hint);
   end if;
-  v_now := outbox_engine.now();
   new := outbox_engine.checked_change(old, new, v_now);
   perform outbox_engine.log_change(new, v_columns, v_now);
   if new.send_at <> old.send_at and new.status = 'pending' then
@@ -2810,6 +2839,25 @@ begin
 end
 $$;
 
+create function outbox_engine.moved_expiry(
+  p_message public.outbox, p_send_at timestamptz, p_now timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_send_at = p_message.send_at or outbox_engine.is_outside_calendar(p_send_at) then
+    return p_message.expires_at;
+  elsif outbox_engine.is_outside_calendar(p_message.expires_at)
+    or outbox_engine.is_outside_calendar(p_message.send_at) then
+    return null;
+  end if;
+  -- Not beyond the end of the calendar.
+  return least(
+    greatest(p_send_at, p_now) + (p_message.expires_at - p_message.send_at),
+    timestamptz '2199-12-31 23:59:59.999999+00');
+end
+$$;
+
 create function outbox_engine.reschedule_answer(p_id bigint, p_outcome text, p_problem text) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2894,12 +2942,13 @@ begin
   v_new.priority := coalesce(p_priority, v_old.priority);
   v_new.metadata := coalesce(p_metadata, v_old.metadata);
   v_new.media_url := coalesce(p_media_url, v_old.media_url);
-  v_new.send_at := coalesce(
-    p_send_at, case when v_revives then greatest(v_old.send_at, v_now) else v_old.send_at end);
-  if v_new.send_at <> v_old.send_at and not outbox_engine.is_outside_calendar(v_new.send_at) then
-    v_new.expires_at := greatest(v_new.send_at, v_now) + (v_old.expires_at - v_old.send_at);
+  v_new.send_at := coalesce(p_send_at, v_old.send_at);
+  if v_revives and v_new.send_at = v_old.send_at then
+    v_new.send_at := greatest(v_old.send_at, v_now);
+  elsif not v_revives then
+    v_new := outbox_engine.without_repeats(v_old, v_new, v_now);
   end if;
-  v_new.expires_at := coalesce(p_expires_at, v_new.expires_at);
+  v_new.expires_at := coalesce(p_expires_at, outbox_engine.moved_expiry(v_old, v_new.send_at, v_now));
 
   v_columns := outbox_engine.changed_columns(v_old, v_new);
   v_problem := case

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from tests.calls import claim, claim_all, find_nothing, mark_ambiguous, refuse
+from tests.calls import accept, claim, claim_all, find_nothing, mark_ambiguous, refuse
 from tests.campaigns import campaign, member, template
 from tests.changes import USER, change, in_hours, reschedule
 from tests.engine import column, history, insert, later, number
@@ -142,6 +142,58 @@ def test_upsert_changes_a_waiting_message_once(db: Connection, app: Connection) 
     assert sent["body"] == "second"
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="too late"):
         app.execute(upsert, [number(0), "third"])
+
+
+@pytest.mark.parametrize("has_expiry", [True, False])
+def test_repeated_upsert_of_a_past_time_changes_nothing(db: Connection, app: Connection, has_expiry: bool) -> None:
+    """The insert makes it now, at each repetition: a message would go to the end of its queue, or be too late."""
+    names = ["recipient", "body", "idempotency_key", "send_at", *(["expires_at"] if has_expiry else [])]
+    statement = (
+        f"insert into public.outbox ({', '.join(names)}) values (%s, 'hello', 'k', %s{', null' if has_expiry else ''})"
+        f" on conflict (idempotency_key) do update set {', '.join(f'{name} = excluded.{name}' for name in names)} returning id"
+    )
+
+    def upsert(hours: float) -> int:
+        (found,) = app.execute(statement, [number(0), in_hours(db, hours)]).fetchone() or (None,)
+        return int(str(found))
+
+    row = upsert(-1)
+    kept = column(db, "(send_at, due_at, expires_at)::text", row)
+    later(db, "1 second")
+    assert upsert(-2) == row
+    accept(db, claim(db), "B")
+    later(db, "1 second")
+    assert upsert(-1) == row
+
+    assert column(db, "(send_at, due_at, expires_at)::text", row) == kept
+    assert history(db, row) == ["accepted"]
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="too late") as refused:
+        upsert(1)
+    assert "ignoreDuplicates" in str(refused.value.diag.message_hint)
+
+
+def test_upsert_leaves_the_text_of_a_template(db: Connection, app: Connection) -> None:
+    """Of rows that are written together, those with a template have null in the column of the others' texts."""
+    template(db)
+    (row,) = insert(db, body=None, template="hi", parameters=Jsonb({"name": "Ada"}))  # type: ignore[arg-type]
+    accept(db, claim(db), "B")
+
+    assert change(app, row, body=None, parameters={"name": "Ada"}) == 1
+
+    assert (column(db, "body", row), history(db, row)) == ("Hello Ada", ["accepted"])
+
+
+@pytest.mark.parametrize("columns", [{"idempotency_key": " "}, {"sender": "+4407700900123"}])
+def test_older_key_and_sender_stop_no_change(db: Connection, app: Connection, columns: dict[str, str]) -> None:
+    """Release 0.1.0 took them, and an app cannot change them."""
+    (row,) = insert(db)
+    for name, value in columns.items():
+        db.execute(f"update public.outbox set {name} = %s where id = %s", [value, row])
+
+    change(app, row, body="changed")
+    assert reschedule(app, id=row, send_at=in_hours(db, 2))["outcome"] == "changed"
+
+    assert column(db, "body", row) == "changed"
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,36 @@ def test_revived_message_without_a_time_goes_now(db: Connection, app: Connection
     assert claim(db)["recipients"] == [number(0)]
 
 
+def test_past_time_given_again_revives_too(db: Connection, app: Connection) -> None:
+    (row,) = insert(db)
+    stored = column(db, "send_at", row)
+    change(app, row, status="cancelled")
+    later(db, "10 days")
+
+    answer = reschedule(app, id=row, send_at=stored)
+
+    assert (answer["outcome"], answer["status"]) == ("revived", "pending")
+    assert column(db, "expires_at - send_at", row) == timedelta(days=3)
+    later(db, "1 second")
+    assert reschedule(app, id=row, send_at=stored)["outcome"] == "unchanged"
+
+
+@pytest.mark.parametrize(("expiry", "moved_to"), [("infinity", "2198-01-04"), ("2199-12-31", "2199-12-31 23:59:59.999999")])
+def test_expiry_moves_within_the_calendar(db: Connection, app: Connection, expiry: str, moved_to: str) -> None:
+    """Release 0.1.0 took messages that never expire."""
+    (row,) = insert(db, send_at=in_hours(db, 1))
+    db.execute("alter table public.outbox disable trigger user")
+    try:
+        db.execute("update public.outbox set expires_at = %s where id = %s", [expiry, row])
+    finally:
+        db.execute("alter table public.outbox enable trigger user")
+
+    answer = reschedule(app, id=row, send_at="2198-01-01 00:00+00")
+
+    assert answer["outcome"] == "changed"
+    assert column(db, f"expires_at = '{moved_to}+00'", row) is True
+
+
 def test_message_that_was_in_a_request_stays_cancelled(db: Connection, app: Connection) -> None:
     (row,) = insert(db, idempotency_key="k")
     dispatch = claim(db)

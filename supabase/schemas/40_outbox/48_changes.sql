@@ -71,7 +71,8 @@ as $$
       when 'campaign' then 'Change the member in outbox_campaign_members: its messages follow.'
       when 'cancelled' then 'outbox_reschedule revives a cancelled message that was never in a request.'
       when 'too_late' then 'Only messages that are scheduled or pending can change. Add .in(''status'', '
-        || '[''scheduled'', ''pending'']) to the update to leave others out.'
+        || '[''scheduled'', ''pending'']) to an update, and ignoreDuplicates to an upsert, to leave others '
+        || 'out.'
       when 'in_doubt' then 'Change its time, expiry, priority or metadata, or cancel it and insert a new one.'
       when 'was_in_request' then 'Insert a new message with a key of its own.'
       when 'text_removed' then 'Give it a new one.'
@@ -89,6 +90,32 @@ begin
   -- Not beyond the end of the calendar.
   return least(greatest(p_send_at, p_now), timestamptz '2199-12-28 23:59:59.999999+00')
     + case when p_secret then outbox_engine.secret_lifetime() else interval '3 days' end;
+end
+$$;
+
+-- What an app writes, without what changes nothing. An upsert brings the values that an insert makes of those
+-- of the app, also when it is repeated after the message was sent: a `send_at` that has passed means now, as
+-- the one before it does; an expiry that is the default follows it; the text of a template is the engine's.
+create function outbox_engine.without_repeats(
+  p_old public.outbox, p_new public.outbox, p_now timestamptz
+) returns public.outbox
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  r public.outbox := p_new;
+  v_send_at constant timestamptz := coalesce(p_new.send_at, p_now);
+begin
+  if p_old.send_at <= p_now and v_send_at between timestamptz '1970-01-01 00:00+00' and p_now then
+    r.send_at := p_old.send_at;
+    if p_old.expires_at = outbox_engine.default_expiry(p_old.send_at, p_old.secret, p_old.send_at)
+      and (r.expires_at = outbox_engine.default_expiry(v_send_at, r.secret, v_send_at)) is not false then
+      r.expires_at := p_old.expires_at;
+    end if;
+  end if;
+  if r.template is not null then
+    r.body := coalesce(r.body, p_old.body);
+  end if;
+  return r;
 end
 $$;
 
@@ -137,6 +164,9 @@ begin
     end if;
     v_checked.body := null;
   end if;
+  -- An app cannot change these. Release 0.1.0 took some that are refused now.
+  v_checked.idempotency_key := null;
+  v_checked.sender := null;
   perform outbox_engine.check_message(v_checked, p_now);
   -- Edits of a template check the messages that wait, so not one that was cancelled.
   if r.template is not null

@@ -97,7 +97,10 @@ begin
   v_with_status.status := new.status;
   if new.status = 'cancelled' and new *= v_with_status then
     return outbox_engine.cancelled_by_app(old);
-  elsif new *= old then
+  end if;
+  v_now := outbox_engine.now();
+  new := outbox_engine.without_repeats(old, new, v_now);
+  if new *= old then
     return new;
   end if;
   v_columns := outbox_engine.changed_columns(old, new);
@@ -107,7 +110,6 @@ begin
     v_words := outbox_engine.change_problem_words(v_problem, old);
     perform outbox_engine.refuse(v_words.message, v_words.hint);
   end if;
-  v_now := outbox_engine.now();
   new := outbox_engine.checked_change(old, new, v_now);
   perform outbox_engine.log_change(new, v_columns, v_now);
   if new.send_at <> old.send_at and new.status = 'pending' then

@@ -19,6 +19,27 @@ begin
 end
 $$;
 
+-- The expiry of a message that moves to `p_send_at`: as long after it as before. Null, the default, where
+-- that is no time: release 0.1.0 took messages that never expire.
+create function outbox_engine.moved_expiry(
+  p_message public.outbox, p_send_at timestamptz, p_now timestamptz
+) returns timestamptz
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_send_at = p_message.send_at or outbox_engine.is_outside_calendar(p_send_at) then
+    return p_message.expires_at;
+  elsif outbox_engine.is_outside_calendar(p_message.expires_at)
+    or outbox_engine.is_outside_calendar(p_message.send_at) then
+    return null;
+  end if;
+  -- Not beyond the end of the calendar.
+  return least(
+    greatest(p_send_at, p_now) + (p_message.expires_at - p_message.send_at),
+    timestamptz '2199-12-31 23:59:59.999999+00');
+end
+$$;
+
 -- The answer of `outbox_reschedule` about a message. `problem` is null where the call came in time.
 create function outbox_engine.reschedule_answer(p_id bigint, p_outcome text, p_problem text) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
@@ -109,12 +130,13 @@ begin
   v_new.priority := coalesce(p_priority, v_old.priority);
   v_new.metadata := coalesce(p_metadata, v_old.metadata);
   v_new.media_url := coalesce(p_media_url, v_old.media_url);
-  v_new.send_at := coalesce(
-    p_send_at, case when v_revives then greatest(v_old.send_at, v_now) else v_old.send_at end);
-  if v_new.send_at <> v_old.send_at and not outbox_engine.is_outside_calendar(v_new.send_at) then
-    v_new.expires_at := greatest(v_new.send_at, v_now) + (v_old.expires_at - v_old.send_at);
+  v_new.send_at := coalesce(p_send_at, v_old.send_at);
+  if v_revives and v_new.send_at = v_old.send_at then
+    v_new.send_at := greatest(v_old.send_at, v_now);
+  elsif not v_revives then
+    v_new := outbox_engine.without_repeats(v_old, v_new, v_now);
   end if;
-  v_new.expires_at := coalesce(p_expires_at, v_new.expires_at);
+  v_new.expires_at := coalesce(p_expires_at, outbox_engine.moved_expiry(v_old, v_new.send_at, v_now));
 
   v_columns := outbox_engine.changed_columns(v_old, v_new);
   v_problem := case
