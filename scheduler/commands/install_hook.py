@@ -16,8 +16,8 @@ from scheduler.installing.steps import Step
 OFFER: Final = "Sign-in by phone: outbox install --auth-hook sends the codes of Supabase Auth."
 _STEPS: Final[tuple[Step, ...]] = (
     Step(
-        "Hosted project: in the dashboard, choose the function public.outbox_send_sms under Authentication, Hooks, Send SMS, and "
-        "turn Phone on under Sign In / Providers. Or push the configuration, with every other setting in config.toml.",
+        "Hosted project: in the dashboard, choose the function public.outbox_send_sms under Authentication, Hooks, Send SMS, "
+        "and turn Phone on under Sign In / Providers. Or push the configuration, with every other setting in config.toml.",
         ("supabase config push",),
     ),
     Step(

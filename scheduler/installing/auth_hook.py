@@ -16,6 +16,11 @@ _WANTED: Final[dict[tuple[str, ...], dict[str, Any]]] = {
     _SIGN_UP: {"enable_signup": True},
     _HOOK: {"enabled": True, "uri": URI},
 }
+_PROVIDER: Final[dict[tuple[str, ...], dict[str, Any]]] = {
+    ("auth", "sms", "twilio"): {"enabled": True}
+    | dict.fromkeys(("account_sid", "message_service_sid", "auth_token"), "unused"),
+}
+"""The Supabase CLI turns sign-in by phone off where no SMS provider is on, although Auth asks none beside the hook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,11 @@ def read(project: Project) -> HookConfig:
     path = project.folder / CONFIG
     text = path.read_bytes().decode("utf-8")
     config = _parsed(text)
-    missing = [section for section in _WANTED if _at(config, section) is None]
+    wanted = _WANTED if _has_provider(config) else _WANTED | _PROVIDER
+    missing = {section: keys for section, keys in wanted.items() if _at(config, section) is None}
     by_hand = tuple(
         f"In [{'.'.join(section)}] of {CONFIG}, set {' and '.join(_lines(keys))}."
-        for section, keys in _WANTED.items()
+        for section, keys in wanted.items()
         if section not in missing and not _holds(_at(config, section), keys)
     )
     if not missing:
@@ -51,16 +57,21 @@ def read(project: Project) -> HookConfig:
 
     longer = text + _appendix(text, missing)
     if not _adds_only(config, longer, missing):
-        lines = (f"Add to {CONFIG}, in [{'.'.join(one)}]: {' and '.join(_lines(_WANTED[one]))}." for one in missing)
+        lines = (f"Add to {CONFIG}, in [{'.'.join(one)}]: {' and '.join(_lines(missing[one]))}." for one in missing)
         return HookConfig(path, (), None, (*by_hand, *lines))
     return HookConfig(path, tuple(".".join(one) for one in missing), longer, by_hand)
 
 
-def _appendix(text: str, missing: list[tuple[str, ...]]) -> str:
+def _has_provider(config: dict[str, Any]) -> bool:
+    providers = _at(config, _SIGN_UP)
+    return isinstance(providers, dict) and any(_holds(provider, {"enabled": True}) for provider in providers.values())
+
+
+def _appendix(text: str, missing: dict[tuple[str, ...], dict[str, Any]]) -> str:
     end = "\r\n" if "\r\n" in text else "\n"
     lines = [] if not text or text.endswith("\n") else [""]
-    for section in missing:
-        lines += ["", f"[{'.'.join(section)}]", *_lines(_WANTED[section])]
+    for section, keys in missing.items():
+        lines += ["", f"[{'.'.join(section)}]", *_lines(keys)]
     return end.join([*lines, ""])
 
 
@@ -69,16 +80,17 @@ def _lines(keys: dict[str, Any]) -> Iterator[str]:
     return (f"{name} = {json.dumps(value)}" for name, value in keys.items())
 
 
-def _adds_only(before: dict[str, Any], longer: str, missing: list[tuple[str, ...]]) -> bool:
+def _adds_only(before: dict[str, Any], longer: str, missing: dict[tuple[str, ...], dict[str, Any]]) -> bool:
     """Whether the longer text is TOML that says what the old one said, and the missing sections."""
     try:
         after = _parsed(longer)
     except tomllib.TOMLDecodeError:
         # A section that is written inline, or by dotted keys, cannot be continued.
         return False
-    if any(_at(after, section) != _WANTED[section] for section in missing):
+    if not all(_holds(_at(after, section), keys) for section, keys in missing.items()):
         return False
-    for section in missing:
+    # The sections within others go first.
+    for section in sorted(missing, key=len, reverse=True):
         _remove(after, section)
     return _without_empty(after) == _without_empty(before)
 

@@ -11,6 +11,7 @@ from tests.unit.install_project import Captured, answer, project
 __all__ = ["project"]
 
 SMS = "[auth.sms]\nenable_signup = true\n"
+PROVIDER = '[auth.sms.twilio]\nenabled = true\naccount_sid = "unused"\nmessage_service_sid = "unused"\nauth_token = "unused"\n'
 HOOK = '[auth.hook.send_sms]\nenabled = true\nuri = "pg-functions://postgres/public/outbox_send_sms"\n'
 COMMENTED = '# [auth.hook.send_sms]\n# enabled = true\n# uri = "pg-functions://postgres/auth/send-sms-hook"\n'
 
@@ -33,6 +34,7 @@ def test_sections_are_added_once(project: Path, capsys: Captured) -> None:
     assert after.startswith(before)
     assert tomllib.loads(after)["auth"]["hook"]["send_sms"] == tomllib.loads(HOOK)["auth"]["hook"]["send_sms"]
     assert "In [auth.sms] of config.toml, set enable_signup = true." in said
+    assert "In [auth.sms.twilio] of config.toml, set enabled = true and account_sid =" in said
     assert "30 SMS an hour" in said
     assert "GOTRUE_HOOK_SEND_SMS_URI" in said
 
@@ -40,17 +42,31 @@ def test_sections_are_added_once(project: Path, capsys: Captured) -> None:
     assert config(project).decode() == after
 
 
-def test_empty_project_gets_both_sections(project: Path, capsys: Captured) -> None:
+def test_empty_project_gets_all_sections(project: Path, capsys: Captured) -> None:
     said = answer(capsys, "--yes", "--auth-hook")["auth_hook"]
 
-    assert (said["missing"], said["written"], said["by_hand"]) == (["auth.sms", "auth.hook.send_sms"], True, [])
-    assert tomllib.loads(config(project).decode()) == {"project_id": "app"} | tomllib.loads(SMS + HOOK)
+    assert (said["missing"], said["written"], said["by_hand"]) == (
+        ["auth.sms", "auth.hook.send_sms", "auth.sms.twilio"],
+        True,
+        [],
+    )
+    assert tomllib.loads(config(project).decode()) == {"project_id": "app"} | tomllib.loads(SMS + HOOK + PROVIDER)
     assert answer(capsys, "--check", "--auth-hook")["auth_hook"]["missing"] == []
+
+
+@pytest.mark.parametrize("provider", ["twilio", "twilio_verify", "vonage"])
+def test_provider_that_is_on_is_enough(project: Path, capsys: Captured, provider: str) -> None:
+    """Without one, the Supabase CLI says "no SMS provider is enabled" and turns sign-in by phone off."""
+    config(project, f"{SMS}[auth.sms.{provider}]\nenabled = true\n{HOOK}")
+
+    said = answer(capsys, "--yes", "--auth-hook")["auth_hook"]
+
+    assert (said["missing"], said["by_hand"]) == ([], [])
 
 
 @pytest.mark.parametrize("hook", ["enabled = false", 'enabled = true\nuri = "https://example.com/sms"', "uri = 7"])
 def test_other_hook_is_left_alone(project: Path, capsys: Captured, hook: str) -> None:
-    before = config(project, f"{SMS}[auth.hook.send_sms]\n{hook}\n")
+    before = config(project, f"{SMS}{PROVIDER}[auth.hook.send_sms]\n{hook}\n")
 
     said = answer(capsys, "--yes", "--auth-hook")["auth_hook"]
 
@@ -84,7 +100,7 @@ def test_bytes_of_the_file_are_kept(project: Path, text: str) -> None:
     after = config(project)
     assert after.startswith(before)
     assert after.count(b"\r\n") in (0, after.count(b"\n"))
-    assert tomllib.loads(after.decode("utf-8-sig"))["auth"]["sms"] == {"enable_signup": True}
+    assert tomllib.loads(after.decode("utf-8-sig"))["auth"]["sms"] == tomllib.loads(SMS + PROVIDER)["auth"]["sms"]
 
 
 def test_trial_and_check_write_nothing(project: Path, capsys: Captured) -> None:
