@@ -16,6 +16,11 @@ create trigger outbox_4_held before update of body, parameters, media_url on pub
   when (new.queue = 'w' and old.queue = 'w'
     and (new.body, new.parameters, new.media_url) is distinct from (old.body, old.parameters, old.media_url))
   execute function outbox_engine.before_held_change();
+create trigger outbox_f_app_delete before delete on public.outbox for each statement
+  when (current_user in ('anon', 'authenticated', 'service_role'))
+  execute function outbox_engine.before_app_delete();
+-- Not before the trigger that refuses it.
+grant delete on public.outbox to service_role;
 -- `before_app_update` writes cancel requests into the history by now. The post file drops this one.
 drop trigger outbox_4_cancel_request on public.outbox;
 create trigger outbox_4_cancel_request after update on public.outbox for each row

@@ -337,6 +337,17 @@ def test_history_comes_with_the_callers_own_messages(db: Connection, user: Conne
     assert len(db.execute(embedded).fetchall()) == 2
 
 
+def test_delete_by_a_server_says_what_to_do(db: Connection, app: Connection, user: Connection) -> None:
+    insert(db, owner_id=USER)
+
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not delete messages") as refused:
+        app.execute("delete from public.outbox")
+    assert "Set status to cancelled" in str(refused.value.diag.message_hint)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        user.execute("delete from public.outbox")
+    assert db.execute("delete from public.outbox").rowcount == 1
+
+
 def test_server_names_the_owner_of_a_message(db: Connection, app: Connection) -> None:
     owner = uuid4()
 

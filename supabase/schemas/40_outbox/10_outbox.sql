@@ -66,7 +66,8 @@ alter table public.outbox enable row level security;
 -- status that the engine did not write, 4 ends the hold of a text that changes, 5 finds the route of a row
 -- that waits, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition, d times outside
 -- the calendar, e what is wrong with an MMS. After an update: 7 gives the time of a campaign's message back,
--- c notes when the text of a secret message has to go, also after an insert.
+-- c notes when the text of a secret message has to go, also after an insert. Before a delete: f refuses
+-- it to apps.
 
 create index outbox_ready_on_route on public.outbox (route, priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that

@@ -129,3 +129,20 @@ create trigger outbox_3_app_update before update on public.outbox for each row
       or not has_table_privilege('outbox_engine.clock'::regclass, 'truncate'))
   )
   execute function outbox_engine.before_app_update();
+
+-- Runs before a server deletes messages, and refuses it. A server has the right to delete, because without it
+-- PostgreSQL would refuse in words that say neither why nor what to do. Retention deletes as the owner.
+create function outbox_engine.before_app_delete() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  raise exception using errcode = '42501',
+    message = 'an app may not delete messages: their keys would go too, and they could be sent again',
+    hint = 'Set status to cancelled. Retention deletes messages some time after their end, and the owner of '
+      || 'the table may delete them, for example in the SQL editor.';
+end
+$$;
+create trigger outbox_f_app_delete before delete on public.outbox for each statement
+  when (current_user in ('anon', 'authenticated', 'service_role'))
+  execute function outbox_engine.before_app_delete();
+grant delete on public.outbox to service_role;
