@@ -18,7 +18,9 @@ def test_empty_key_is_refused(app: Connection, key: str) -> None:
         insert(app, idempotency_key=key)
 
 
-@pytest.mark.parametrize("blank", [NBSP, ZWSP, "\u2060\ufeff", "\u00ad", "\u3000\t", "\u2800", "\U000e0020", "\u200d\ufe0f"])
+@pytest.mark.parametrize(
+    "blank", [NBSP, ZWSP, "\u2060\ufeff", "\u00ad", "\u3000\t", "\u2800", "\U000e0020", "\U0001d173\U0001bca0", "\u200d\ufe0f"]
+)
 def test_text_that_shows_nothing_is_refused_everywhere(db: Connection, blank: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="body is empty"):
         insert(db, body=blank)

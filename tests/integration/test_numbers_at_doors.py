@@ -90,7 +90,7 @@ def test_names_of_characters_are_those_of_unicode(db: Connection) -> None:
 
 
 def test_files_and_rows_call_the_same_characters_invisible(db: Connection) -> None:
-    every = [chr(code) for code in (*range(1, 0xD800), *range(0xE000, 0x10000), *range(0xE0000, 0xE0200))]
+    every = [chr(code) for code in (*range(1, 0xD800), *range(0xE000, 0x1E000), *range(0xE0000, 0xE0200))]
     found = db.execute("select c from unnest(%s::text[]) c where c ~ outbox_engine.invisible_pattern()", [every]).fetchall()
     in_rows = {str(mark) for (mark,) in found}
     blanks = {mark for mark in every if unicodedata.category(mark) in ("Cc", "Zl", "Zp", "Zs")}
