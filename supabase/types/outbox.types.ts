@@ -537,8 +537,8 @@ export type OutboxDatabase = {
           warning?: never
         }
         Update: {
-          body?: never
-          defaults?: NonNullable<Json>
+          body?: string
+          defaults?: Json | null
           name?: string
           plain?: boolean | null
           updated_at?: never

@@ -372,6 +372,7 @@ class OutboxTemplatesInsert(TypedDict, total=False):
 
 
 class OutboxTemplatesUpdate(TypedDict, total=False):
+    body: str
     defaults: Any
     name: str
     plain: bool | None
