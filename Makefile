@@ -21,11 +21,13 @@ demo: setup ## start everything on this machine and watch messages move; Ctrl-C 
 picture: setup ## run the demo and record the picture in the README, docs/demo.svg
 	@$(BIN)/outbox demo --exit --svg docs/demo.svg
 
-test: setup ## run the tests (ARGS="tests/unit -k window" for some, WORKERS=4 for more in parallel)
+test: ## run the tests (ARGS="tests/unit -k window" for some, WORKERS=4 for more in parallel)
+	@.ci/setup tests
 	@if [ -z "$$(find tests -name 'test_*.py' -print -quit)" ]; then echo "no tests yet"; else \
 	$(PYTEST) $(if $(ARGS),$(ARGS),$(PARALLEL)); fi
 
-nightly: setup ## run all tests, the slow ones too, with ten times as many random examples (ARGS="tests/simulation" for some)
+nightly: ## run all tests, the slow ones too, with ten times as many random examples (ARGS="tests/simulation" for some)
+	@.ci/setup tests
 	@NIGHTLY=1 $(PYTEST) -m "" $(PARALLEL) $(ARGS)
 
 setup: ## build .venv from the lock files; does nothing if they have not changed
@@ -41,7 +43,8 @@ types: schema ## write the types of tables and functions for apps, from the sche
 release: setup ## build the wheel of a release whose schema version is frozen, and keep it for tests of upgrades
 	@$(BIN)/python .ci/wheel.py
 
-check: setup ## check format, lint, types, import layers, house rules, the SQL sources and the digests of releases
+check: ## check format, lint, types, import layers, house rules, the SQL sources and the digests of releases
+	@.ci/setup check
 	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
@@ -67,5 +70,5 @@ lock: ## update the lock files from the package registries (ARGS=--upgrade takes
 	@.ci/lock $(ARGS)
 
 clean: ## remove .venv, node_modules and caches; the next make builds them again
-	rm -rf .venv sandbox/node/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
+	rm -rf .venv sandbox/node/node_modules examples/nextjs/node_modules examples/nextjs/.next .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
