@@ -24,10 +24,10 @@ export function MessageList({ first }: { first: Snapshot }) {
           <thead>
             <tr>
               <th scope="col">No.</th>
+              <th scope="col">Status</th>
               <th scope="col">To</th>
               <th scope="col">Text</th>
               <th scope="col">Due</th>
-              <th scope="col">Status</th>
               <th scope="col">
                 <span className="hidden">Cancel</span>
               </th>
@@ -49,14 +49,14 @@ function Row({ message, isCancelling }: { message: Message; isCancelling: boolea
   return (
     <tr>
       <td>{message.id}</td>
-      <td>{message.recipient}</td>
-      <td>{message.body ?? <em>one-time code</em>}</td>
-      <td>
-        <LocalTime at={message.send_at} />
-      </td>
       <td aria-live="polite">
         <span className={`status ${message.status}`}>{message.status}</span>
         {message.error && <small>{message.error}</small>}
+      </td>
+      <td>{message.recipient}</td>
+      <td className="text">{message.body ?? <em>one-time code</em>}</td>
+      <td>
+        <LocalTime at={message.send_at} />
       </td>
       <td>
         {CANCELLABLE.has(message.status) && (
