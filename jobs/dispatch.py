@@ -13,6 +13,7 @@ from jobs.dispatching.other_jobs import AGAIN_SECONDS, OtherJobs
 from jobs.dispatching.pace import Pace
 from jobs.dispatching.requests import Requests
 from jobs.dispatching.schema_watch import SchemaWatch
+from jobs.dispatching.silence import Silence
 from jobs.dispatching.slots import Slots
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.farewell import Farewell
@@ -82,10 +83,10 @@ class Dispatcher(Job):
         )
         self._first_claim, self._seen = first_claim or FirstClaims().join(), seen or Seen()
         self._waking = waking or Wakings().join()
-        slots = Slots(max_recipients=provider.max_recipients)
+        slots, silence = Slots(max_recipients=provider.max_recipients), Silence()
         self._health = PlanHealth(plan.plan, project=project)
         self._pace = Pace(
-            slots, interval=self.interval, max_recipients=provider.max_recipients, waits_for_rates=waits_for_rates
+            slots, silence, interval=self.interval, max_recipients=provider.max_recipients, waits_for_rates=waits_for_rates
         )
         self._requests = Requests(
             gateway=gateway,
@@ -94,6 +95,7 @@ class Dispatcher(Job):
             worker=worker,
             settings=settings,
             slots=slots,
+            silence=silence,
             health=self._health,
             seen=self._seen,
             clocks=self._clocks,
@@ -109,7 +111,7 @@ class Dispatcher(Job):
 
     @property
     def stopped(self) -> bool:
-        return self._health.stopped or (self._restores is not None and not self._restores.passed)
+        return self._health.stopped or self._pace.gave_up or (self._restores is not None and not self._restores.passed)
 
     @property
     def others_may_help(self) -> bool:

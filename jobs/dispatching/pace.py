@@ -1,8 +1,9 @@
 """When to claim, and how much. Arithmetic only: the caller says what time it is and which claims are under way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from jobs.dispatching.silence import Silence
 from jobs.dispatching.slots import FULL_REQUESTS, Slots
 from jobs.gateway.values import Claim
 
@@ -14,6 +15,8 @@ AFTER_NOTICE_SECONDS: Final = 0.04
 """The shortest time between two claims while all slots are taken. An app that inserts row by row sends a notice for each."""
 WEIGHT: Final = "weight"
 """What limits a plan that is ahead of its share of a route: it waits for the route's other plans."""
+_MOST_UNANSWERED: Final = 3
+"""Requests in a row without an answer that end a single run. It would wait for each until its deadline."""
 _LONGEST_AHEAD_SECONDS: Final = 30.0
 """How long a tick that does not wait for limits waits for the other plans: one of them may be slow without end."""
 
@@ -34,8 +37,8 @@ class Pace:
     plans of a route: they take rows meanwhile, and the share of this one grows.
     """
 
-    def __init__(self, slots: Slots, *, interval: float, max_recipients: int, waits_for_rates: bool) -> None:
-        self._slots = slots
+    def __init__(self, slots: Slots, silence: Silence, *, interval: float, max_recipients: int, waits_for_rates: bool) -> None:
+        self._slots, self._silence = slots, silence
         self._interval = interval
         self._max_recipients = max_recipients
         self._waits_for_rates = waits_for_rates
@@ -47,7 +50,12 @@ class Pace:
     @property
     def goes_on(self) -> bool:
         """Whether the tick has more to claim."""
-        return self._goes_on
+        return self._goes_on and not self.gave_up
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether a single run leaves rows because the provider does not answer."""
+        return not self._waits_for_rates and self._silence.unanswered >= _MOST_UNANSWERED
 
     def rows_for(self, slots: int) -> int:
         """Rows that a claim for so many slots may read."""
@@ -65,10 +73,12 @@ class Pace:
         would cost a call for each request. Meanwhile a claim of urgent rows is made soon after a notice, and otherwise once an
         interval.
         """
-        wanted = self._wanted(now, under_way, noticed=noticed)
-        if wanted is not None:
-            self._claimed_at = now
-        return wanted
+        most = self._silence.most(now)
+        wanted = None if most is not None and under_way >= most else self._wanted(now, under_way, noticed=noticed)
+        if wanted is None:
+            return None
+        self._claimed_at = now
+        return wanted if most is None else replace(wanted, slots=min(most, wanted.slots))
 
     def seconds_until_claim(self, now: float, *, noticed: bool) -> float | None:
         """Seconds until time alone allows a claim that is not allowed ``now``; None if only an event does."""

@@ -15,6 +15,7 @@ from jobs.dispatching.acceptances import Acceptances
 from jobs.dispatching.health import PlanHealth
 from jobs.dispatching.leases import Leases, clock
 from jobs.dispatching.parameters import body_and_parameters
+from jobs.dispatching.silence import Silence
 from jobs.dispatching.slots import Slots
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.retry import until_answered
@@ -47,6 +48,7 @@ class Requests:
         worker: str,
         settings: EngineSettings,
         slots: Slots,
+        silence: Silence,
         health: PlanHealth,
         seen: Seen,
         clocks: Clocks,
@@ -57,6 +59,7 @@ class Requests:
         self._worker = worker
         self._settings = settings
         self._slots = slots
+        self._silence = silence
         self._health = health
         self._seen = seen
         self._clocks = clocks
@@ -112,7 +115,7 @@ class Requests:
         try:
             if await self._may_start(dispatch):
                 submission = _submission(dispatch, self._provider, self._clocks)
-                outcome = await self._provider.submit(submission, deadline=self._deadline)
+                outcome = await self._submit(submission)
                 await self._record(dispatch, _without_quotes(outcome, submission))
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
@@ -121,6 +124,15 @@ class Requests:
             log.exception("dispatch.left_to_recovery", dispatch=dispatch.dispatch_id)
         finally:
             self._leases.drop(dispatch)
+
+    async def _submit(self, submission: Submission) -> Outcome:
+        outcome: Outcome | None = None
+        self._silence.begun(submission.reference, clock())
+        try:
+            outcome = await self._provider.submit(submission, deadline=self._deadline)
+            return outcome
+        finally:
+            self._silence.ended(submission.reference, clock(), answered=isinstance(outcome, Accepted | Refused))
 
     def _close(self, recipients: int, task: "asyncio.Task[None]") -> None:
         self._open.discard(task)

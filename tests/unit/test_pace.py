@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.dispatching.pace import AFTER_NOTICE_SECONDS, MOST_ROWS, PAIRED_REQUESTS, Pace, Wanted
+from jobs.dispatching.silence import SILENT_SECONDS, Silence
 from jobs.dispatching.slots import FULL_REQUESTS, SINGLE_REQUESTS, URGENT_REQUESTS, Slots
 from jobs.gateway.values import Claim, Dispatch
 
@@ -20,8 +21,10 @@ class Process:
     """Slots and the pace over them. ``now`` moves only when a test says so."""
 
     def __init__(self, *, waits_for_rates: bool = True, max_recipients: int = FULL) -> None:
-        self.slots = Slots(max_recipients=max_recipients)
-        self.pace = Pace(self.slots, interval=INTERVAL, max_recipients=max_recipients, waits_for_rates=waits_for_rates)
+        self.slots, self.silence = Slots(max_recipients=max_recipients), Silence()
+        self.pace = Pace(
+            self.slots, self.silence, interval=INTERVAL, max_recipients=max_recipients, waits_for_rates=waits_for_rates
+        )
         self.now = 100.0
         self.noticed = False
 
@@ -217,3 +220,43 @@ def test_no_claim_exceeds_the_free_slots(
         assert 1 <= wanted.slots <= free
         # Two claims of a pair together fit as well.
         assert wanted.urgent_only or wanted.slots * (under_way + 1) <= free or under_way == 0
+
+
+def test_nothing_is_claimed_for_a_silent_provider(process: Process) -> None:
+    process.silence.begun("first", process.now)
+    process.now += SILENT_SECONDS
+    assert process.next_claim() == Wanted(FULL_REQUESTS)
+
+    process.silence.begun("second", process.now)
+    process.now += 0.1
+    assert process.next_claim() is None
+
+    process.silence.ended("second", process.now, answered=True)
+    assert process.next_claim() == Wanted(FULL_REQUESTS)
+
+
+def test_lost_answers_leave_one_request_at_a_time(process: Process) -> None:
+    for request in ("first", "second"):
+        process.silence.begun(request, process.now)
+    process.silence.ended("first", process.now, answered=False)
+    assert process.next_claim() is None
+
+    process.silence.ended("second", process.now, answered=False)
+    assert process.next_claim() == Wanted(1)
+    assert process.next_claim(under_way=1) is None
+
+    process.silence.begun("third", process.now)
+    process.silence.ended("third", process.now, answered=True)
+    assert process.next_claim() == Wanted(FULL_REQUESTS)
+
+
+@pytest.mark.parametrize("waits_for_rates", [True, False])
+def test_single_run_ends_where_nobody_answers(waits_for_rates: bool) -> None:
+    process = Process(waits_for_rates=waits_for_rates)
+    for request in ("first", "second", "third"):
+        assert process.pace.goes_on
+        process.silence.begun(request, process.now)
+        process.silence.ended(request, process.now, answered=False)
+
+    assert process.pace.goes_on is waits_for_rates
+    assert process.pace.gave_up is not waits_for_rates
