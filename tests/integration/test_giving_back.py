@@ -45,7 +45,7 @@ async def test_row_cancelled_while_waiting_stays_cancelled_when_returned(rig: Ri
 
 async def test_found_earlier_attempt_turns_failed_into_sent(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
     """Otherwise the row would be failed, and an app that sends it again would send it twice."""
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     (row,) = insert(db)
     rig.simulator.change(list_lag=3600)
     rig.simulator.add(faults.reset_after_accepting())

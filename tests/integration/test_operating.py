@@ -249,7 +249,7 @@ async def test_waiting_message_is_cancelled_immediately(rig: Rig, operating: Ope
 async def test_cancel_request_applies_when_the_message_returns(
     make_rig: MakeRig, operating: Operating, db: Connection, clocks: Clocks
 ) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     (row,) = insert(db)
     rig.simulator.add(faults.reset_before_accepting())
     await rig.tick("dispatch")
@@ -382,7 +382,7 @@ async def test_message_with_open_request_cannot_be_retried(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection
 ) -> None:
     """An earlier attempt is reported delivered while the request is open."""
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     (row,) = insert(db)
     await rig.tick("dispatch")
     first = column(db, "batch_id", row)

@@ -93,7 +93,7 @@ async def test_text_with_a_provider_placeholder_arrives_as_typed(rig: Rig, db: C
     ids=["timeout", "reset", "500", "503", "408", "unreadable"],
 )
 async def test_accepted_but_unanswered_request_is_not_resent(make_rig: MakeRig, db: Connection, fault: Fault) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     insert(db, 20)
     rig.simulator.add(fault)
 
@@ -117,7 +117,7 @@ async def test_unarrived_request_is_resent_after_two_lookups(
     make_rig: MakeRig, db: Connection, clocks: Clocks, fault: Fault
 ) -> None:
     """The lookups are a settling time apart."""
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     (row, *_) = insert(db, 20)
     rig.simulator.add(fault)
 
@@ -137,7 +137,7 @@ async def test_unarrived_request_is_resent_after_two_lookups(
 
 
 async def test_failed_lookup_does_not_count(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     insert(db)
     rig.simulator.add(faults.reset_before_accepting(), faults.unavailable_page(times=5, on="list"))
 
@@ -173,7 +173,7 @@ async def test_lost_request_to_another_host_uses_no_requests(make_rig: MakeRig, 
 
 
 async def test_batch_found_by_second_lookup_is_adopted(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     insert(db)
     rig.simulator.change(list_lag=3600)
     rig.simulator.add(faults.reset_after_accepting())
@@ -190,7 +190,7 @@ async def test_batch_found_by_second_lookup_is_adopted(make_rig: MakeRig, db: Co
 
 
 async def test_batch_found_after_the_resend_is_duplicate_send(make_rig: MakeRig, db: Connection, clocks: Clocks) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     (row,) = insert(db)
     rig.simulator.change(list_lag=3600)
     rig.simulator.add(faults.reset_after_accepting())

@@ -74,7 +74,7 @@ async def test_slow_count_is_marked_as_an_estimate(db: Connection) -> None:
 
 
 async def test_request_of_unknown_outcome_is_ambiguous(make_rig: MakeRig, operating: Operating, db: Connection) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     insert(db, 5)
     rig.simulator.add(faults.reset_after_accepting())
 
@@ -238,7 +238,7 @@ def test_only_the_secret_key_reads_the_figures(stack: LocalStack, db: Connection
 async def test_trace_covers_a_message_from_insert_to_end(
     make_rig: MakeRig, gateway: Gateway, operating: Operating, db: Connection, clocks: Clocks
 ) -> None:
-    rig = await make_rig(lease_seconds=1)
+    rig = await make_rig(lease_seconds=3)
     (row,) = insert(db)
     rig.simulator.add(faults.reset_before_accepting())
     await rig.tick("dispatch")
