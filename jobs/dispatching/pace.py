@@ -1,6 +1,6 @@
 """When to claim, and how much. Arithmetic only: the caller says what time it is and which claims are under way."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from jobs.dispatching.silence import Silence
@@ -73,12 +73,11 @@ class Pace:
         would cost a call for each request. Meanwhile a claim of urgent rows is made soon after a notice, and otherwise once an
         interval.
         """
-        most = self._silence.most(now)
-        wanted = None if most is not None and under_way >= most else self._wanted(now, under_way, noticed=noticed)
-        if wanted is None:
-            return None
-        self._claimed_at = now
-        return wanted if most is None else replace(wanted, slots=min(most, wanted.slots))
+        self._slots.allow(self._silence.most(now))
+        wanted = self._wanted(now, under_way, noticed=noticed)
+        if wanted is not None:
+            self._claimed_at = now
+        return wanted
 
     def seconds_until_claim(self, now: float, *, noticed: bool) -> float | None:
         """Seconds until time alone allows a claim that is not allowed ``now``; None if only an event does."""
@@ -106,10 +105,10 @@ class Pace:
         return self._waits_for_rates or now < self._ahead_since + _LONGEST_AHEAD_SECONDS
 
     def _wanted(self, now: float, under_way: int, *, noticed: bool) -> Wanted | None:
-        if self._slots.half_free:
-            if under_way >= self._at_once or now < self._not_before:
+        if self._slots.half_free and self._slots.free > 0:
+            if under_way >= min(self._at_once, self._slots.free) or now < self._not_before:
                 return None
-            return Wanted(self._slots.free if self._at_once == 1 else PAIRED_REQUESTS)
+            return Wanted(self._slots.free if self._at_once == 1 else min(PAIRED_REQUESTS, self._slots.free))
         if under_way or self._slots.free_for_urgent <= 0 or now < max(self._not_before, self._urgent_at(noticed=noticed)):
             return None
         return Wanted(min(self._slots.urgent, self._slots.free_for_urgent), urgent_only=True)

@@ -29,6 +29,11 @@ class Slots:
         )
         self._max_recipients = max_recipients
         self._taken_eighths = 0
+        self._most: int | None = None
+
+    def allow(self, most: int | None) -> None:
+        """From now on, at most so many slots count, and an eighth more for urgent requests; None for all."""
+        self._most = most
 
     def take(self, recipients: int) -> None:
         """Count a request to so many recipients as open."""
@@ -41,17 +46,21 @@ class Slots:
     @property
     def free(self) -> int:
         """Slots for a request of any priority; below zero while urgent requests take the extra slots."""
-        return self.full - math.ceil(self._taken_eighths / SMALL_REQUESTS)
+        return self._allowed - math.ceil(self._taken_eighths / SMALL_REQUESTS)
 
     @property
     def free_for_urgent(self) -> int:
         """Slots for an urgent request: the free ones and the extra ones."""
-        return self.free + self.urgent
+        return self.free + (self.urgent if self._most is None else min(self.urgent, self._most // SMALL_REQUESTS))
 
     @property
     def half_free(self) -> bool:
         """Whether at least half of the slots for any priority are free."""
-        return self._taken_eighths <= self.full * SMALL_REQUESTS // 2
+        return self._taken_eighths <= self._allowed * SMALL_REQUESTS // 2
+
+    @property
+    def _allowed(self) -> int:
+        return self.full if self._most is None else min(self.full, self._most)
 
     def _eighths(self, recipients: int) -> int:
         return 1 if recipients * SMALL_REQUESTS <= self._max_recipients else SMALL_REQUESTS

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.dispatching.pace import AFTER_NOTICE_SECONDS, MOST_ROWS, PAIRED_REQUESTS, Pace, Wanted
-from jobs.dispatching.silence import SILENT_SECONDS, Silence
+from jobs.dispatching.silence import FIRST_SINGLES, SILENT_SECONDS, Silence
 from jobs.dispatching.slots import FULL_REQUESTS, SINGLE_REQUESTS, URGENT_REQUESTS, Slots
 from jobs.gateway.values import Claim, Dispatch
 
@@ -21,7 +21,8 @@ class Process:
     """Slots and the pace over them. ``now`` moves only when a test says so."""
 
     def __init__(self, *, waits_for_rates: bool = True, max_recipients: int = FULL) -> None:
-        self.slots, self.silence = Slots(max_recipients=max_recipients), Silence()
+        self.slots = Slots(max_recipients=max_recipients)
+        self.silence = Silence(single=max_recipients == 1)
         self.pace = Pace(
             self.slots, self.silence, interval=INTERVAL, max_recipients=max_recipients, waits_for_rates=waits_for_rates
         )
@@ -74,7 +75,7 @@ def test_single_messages_are_never_claimed_in_pairs(sizes: tuple[int, ...]) -> N
     process = Process(max_recipients=1)
     process.answered(brings(*sizes))
 
-    assert process.next_claim() == Wanted(SINGLE_REQUESTS)
+    assert process.next_claim() == Wanted(FIRST_SINGLES)
     assert process.next_claim(under_way=1) is None
 
 
@@ -260,3 +261,28 @@ def test_single_run_ends_where_nobody_answers(waits_for_rates: bool) -> None:
 
     assert process.pace.goes_on is waits_for_rates
     assert process.pace.gave_up is not waits_for_rates
+
+
+def test_open_single_requests_grow_with_the_answers() -> None:
+    process = Process(max_recipients=1)
+    for n in range(FIRST_SINGLES):
+        process.slots.take(1)
+        process.silence.begun(str(n), process.now)
+    assert process.next_claim() == Wanted(FIRST_SINGLES // 8, urgent_only=True)
+
+    for n in range(FIRST_SINGLES):
+        process.slots.give_back(1)
+        process.silence.ended(str(n), process.now, answered=True)
+    assert process.next_claim() == Wanted(2 * FIRST_SINGLES)
+
+    process.now += 2.0
+    assert process.next_claim() == Wanted(FIRST_SINGLES)
+
+
+def test_open_single_requests_reach_all_slots() -> None:
+    process = Process(max_recipients=1)
+    for n in range(SINGLE_REQUESTS):
+        process.silence.begun(str(n), process.now)
+        process.silence.ended(str(n), process.now, answered=True)
+
+    assert process.next_claim() == Wanted(SINGLE_REQUESTS)
