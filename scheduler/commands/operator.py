@@ -18,10 +18,11 @@ from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
 from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
-from scheduler.commands.terminal import Failed, agreed, console, counted
+from scheduler.commands.terminal import Failed, WrongUsage, agreed, console, counted
 
 __all__ = [
     "Failed",
+    "WrongUsage",
     "agreed",
     "console",
     "counted",

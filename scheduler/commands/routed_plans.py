@@ -1,4 +1,4 @@
-"""Plans on the command line, and refusals with what to do about them: for `outbox routes` and `outbox senders`."""
+"""Plans on the command line, and refusals with what to do about them: for `outbox routes`, `senders` and `plans`."""
 
 import re
 from collections.abc import Awaitable

@@ -23,6 +23,7 @@ from jobs.gateway.status import (
     Status,
     Worker,
 )
+from jobs.gateway.verdict import SENDING, Verdict
 from jobs.providers import registry
 from jobs.runtime.masking import scrub
 from scheduler.commands.operator import counted
@@ -34,8 +35,10 @@ _WAITING_LONG_SECONDS: Final = 60.0
 _FIGURE_ROWS: Final = 40
 
 
-def screen(status: Status, figures: Figures | None, *, asked: int, project: str | None = None) -> RenderableType:
-    """Everything, the urgent things first. Figures were asked for ``asked`` days. ``project`` is the host of SUPABASE_URL."""
+def screen(
+    status: Status, figures: Figures | None, *, verdict: Verdict, asked: int, project: str | None = None
+) -> RenderableType:
+    """Everything, the verdict first. Figures were asked for ``asked`` days. ``project`` is the host of SUPABASE_URL."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("backlog", _backlog(status.backlog))
     facts.add_row("requests", _requests(status.requests))
@@ -54,7 +57,12 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
     facts.add_row("processes", _processes(status))
-    return Group(Text(f"outbox at {utc(status.at)}", style="bold"), facts, *_figures(figures, asked))
+    return Group(verdict_line(verdict), Text(f"outbox at {utc(status.at)}"), facts, *_figures(figures, asked))
+
+
+def verdict_line(verdict: Verdict) -> Text:
+    """The first line: whether messages go out and, if not, why."""
+    return Text(verdict.line, style=f"bold {'green' if verdict.verdict == SENDING else 'yellow' if verdict.works else 'red'}")
 
 
 def _backlog(backlog: Backlog) -> Text:
