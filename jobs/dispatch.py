@@ -83,7 +83,7 @@ class Dispatcher(Job):
         self._first_claim, self._seen = first_claim or FirstClaims().join(), seen or Seen()
         self._waking = waking or Wakings().join()
         slots = Slots(max_recipients=provider.max_recipients)
-        self._health = PlanHealth(plan.plan, project=project)
+        self._health = PlanHealth(plan.plan, provider=plan.provider, project=project)
         self._pace = Pace(
             slots, interval=self.interval, max_recipients=provider.max_recipients, waits_for_rates=waits_for_rates
         )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from jobs.providers.base import Provider
@@ -60,7 +61,7 @@ def account(chosen: AccountSettings, *, settle: timedelta | None = None) -> Acco
 def configured() -> tuple[AccountSettings, ...]:
     """The settings of all configured accounts, in order.
 
-    Raises SettingsError for the first setting that is missing or wrong.
+    Raises SettingsError for all settings that are missing or wrong.
     """
     return tuple(chosen().values())
 
@@ -81,11 +82,13 @@ def chosen(plans: Sequence[str] = ()) -> Mapping[int | None, AccountSettings]:
     for name, provider, _ in limits:
         if provider not in providers:
             raise SettingsError(f"--plan: {name!r} is no configured account: {', '.join(providers)}")
-    found = {
-        position if len(providers) > 1 else None: settings.load(_GROUPS[provider])
+    served = {
+        position if len(providers) > 1 else None: provider
         for position, provider in enumerate(providers)
         if not limits or any(provider == one for _, one, _ in limits)
     }
+    loaded = settings.gathered(*(partial(settings.load, _GROUPS[provider]) for provider in served.values()))
+    found: dict[int | None, AccountSettings] = dict(zip(served, loaded, strict=True))
     for name, provider, plan in limits:
         (own,) = (account(one).plan for one in found.values() if account(one).provider == provider)
         if plan not in ("", own):

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.gateway.alarms import setting_of
 from jobs.gateway.replies import UnclearReplies
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import (
@@ -107,13 +108,23 @@ def _reports(requests: Requests) -> Text:
 def _pauses(pauses: Sequence[Pause], unbound: str | None) -> Text:
     """A database that does not send from this project is stopped too, although no plan of it is paused."""
     lines = [
-        Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {scrub(pause.reason)}", "red"), ", ", until(pause))
+        Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {_cause(pause)}", "red"), ", ", until(pause))
         for pause in pauses
     ]
     if unbound is not None:
         words = "in a restored database first run `outbox adopt --since TIME`, in a copy see `outbox bind --help`"
         lines.append(Text.assemble((f"all plans, unbound: {unbound}", "red"), f", until `outbox bind`; {words}"))
     return Text("\n").join(lines) if lines else Text("no plan")
+
+
+def _cause(pause: Pause) -> str:
+    """The reason of a pause, and the setting to check."""
+    setting = registry.setting_to_check(pause.provider, pause.reason) if pause.kind == "account" else None
+    return scrub(pause.reason) + _check(setting)
+
+
+def _check(setting: str | None) -> str:
+    return "" if setting is None else f", check {setting}"
 
 
 def _unbound(hosts: Sequence[str], project: str | None) -> str | None:
@@ -133,9 +144,15 @@ def _project(hosts: Sequence[str], project: str | None) -> Text:
 def _held(held: Sequence[Held]) -> Text:
     """The refused texts, each by the id of a message: `outbox trace` shows the text."""
     return Text("\n").join(
-        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {scrub(one.reason)}", "red"), ", ", _waiting(one))
+        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {_why_held(one)}", "red"), ", ", _waiting(one))
         for one in held
     )
+
+
+def _why_held(held: Held) -> str:
+    is_setting = held.by_sender and held.sender is None
+    setting = registry.setting_to_check(held.provider, held.reason, is_held=True) if is_setting else None
+    return scrub(held.reason) + _check(setting)
 
 
 def _unclear(replies: UnclearReplies) -> Text:
@@ -228,7 +245,8 @@ def alarms(waiting: int, raised: Sequence[RaisedAlarm]) -> Text:
 
 
 def _words(alarm: RaisedAlarm) -> str:
-    return " ".join(f"{key}={value}" for key, value in alarm.detail.items())
+    words = " ".join(f"{key}={value}" for key, value in alarm.detail.items())
+    return words + _check(setting_of(alarm.kind, alarm.detail))
 
 
 def _jobs(jobs: Sequence[Heartbeat]) -> Text:

@@ -17,6 +17,7 @@ from jobs.runtime.settings import (
     SupabaseSettings,
     WebhookSettings,
 )
+from scheduler.cli import run_command_line
 from tests.keys import elliptic_key, private_key, public_key
 
 COMPLETE = {
@@ -90,6 +91,9 @@ def test_the_default_is_the_documented_one(name: str, environment: pytest.Monkey
     ("name", "value"),
     [
         ("SUPABASE_URL", "ref.supabase.co"),
+        ("SUPABASE_URL", "http://ref.supabase.co"),
+        ("SUPABASE_URL", "http://8.8.8.8:8000"),
+        ("SUPABASE_URL", "http://[2606:4700::1111]"),
         ("SUPABASE_URL", "https://ref.supabase.co/rest/v1"),
         ("SUPABASE_URL", "https://"),
         ("SUPABASE_URL", "http://127.0.0.1:99999"),
@@ -104,8 +108,10 @@ def test_the_default_is_the_documented_one(name: str, environment: pytest.Monkey
         ("SINCH_FROM_NUMBER", "a name that is too long"),
         ("SINCH_BASE_URL", "http://127.0.0.1:port"),
         ("SINCH_BASE_URL", "http://127.0.0.1/xms/v1"),
+        ("SINCH_BASE_URL", "http://us.sms.api.sinch.com"),
         ("SINCH_CALLBACK_URL", "sms.example.com/webhooks"),
         ("SINCH_CALLBACK_URL", "https://"),
+        ("SINCH_CALLBACK_URL", "http://user:hunter2@sms.example.com/webhooks/sinch/delivery"),
         ("SINCH_CALLBACK_URL", "https://example.com/" + "x" * 2048),
         ("SINCH_MESSAGES_PER_SECOND", "0"),
         ("SINCH_MESSAGES_PER_SECOND", "inf"),
@@ -122,6 +128,8 @@ def test_the_default_is_the_documented_one(name: str, environment: pytest.Monkey
         ("VONAGE_PRIVATE_KEY", elliptic_key()),
         ("VONAGE_FROM_NUMBER", "a name that is too long"),
         ("VONAGE_BASE_URL", "https://api.nexmo.com/v1/messages"),
+        ("VONAGE_BASE_URL", "http://api.nexmo.com"),
+        ("VONAGE_CALLBACK_URL", "http://sms.example.com/webhooks/vonage/status"),
         ("VONAGE_CALLBACK_URL", "example.com/webhooks"),
         ("VONAGE_MESSAGES_PER_SECOND", "0"),
         ("WEBHOOK_BASIC_AUTH", "user"),
@@ -165,6 +173,7 @@ def test_wrong_value_error_names_setting_in_one_line(name: str, value: str, envi
         ("SINCH_API_TOKEN", "hunter2 hunter2"),
         ("SINCH_BASE_URL", "http://user:hunter2@127.0.0.1:port"),
         ("SINCH_CALLBACK_URL", "ftp://user:hunter2@example.com"),
+        ("SINCH_CALLBACK_URL", "http://user:hunter2@example.com"),
         ("WEBHOOK_BASIC_AUTH", "hunter2"),
         ("SENTRY_DSN", "https://:hunter2@/"),
     ],
@@ -219,6 +228,54 @@ def test_region_names_the_host_unless_origin_given(environment: pytest.MonkeyPat
     environment.setenv("SINCH_BASE_URL", "http://127.0.0.1:8081/")
     environment.delenv("SINCH_REGION")
     assert settings.load(SinchSettings).host == "http://127.0.0.1:8081"
+
+
+@pytest.mark.parametrize("written", ["US", " us ", "Us\t"])
+def test_region_has_any_case_and_blanks(written: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SINCH_REGION", written)
+
+    assert settings.load(SinchSettings).sinch_region == "us"
+    environment.setenv("SINCH_REGION", "  ")
+    with pytest.raises(SettingsError, match=r"^SINCH_REGION is not set: us, eu"):
+        settings.load(SinchSettings)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost:54321", "127.9.9.9", "[::1]:8000", "10.0.0.7", "192.168.1.1", "100.64.0.9", "[fd00::1]", "[fe80::1%25eth0]",
+     "kong:8000", "host.docker.internal", "kong.default.svc.cluster.local", "KONG", "supabase.home.arpa."],
+)  # fmt: skip
+def test_http_reaches_this_machine_and_private_networks(host: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SUPABASE_URL", f"http://{host}")
+
+    assert settings.load(SupabaseSettings).supabase_url == f"http://{host}"
+
+
+def test_all_wrong_settings_are_told_at_once(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that another one makes necessary, too. Each once, with its name first."""
+    for name in ("SUPABASE_URL", "SINCH_API_TOKEN", "SINCH_REGION", "VONAGE_REPORTS"):
+        environment.delenv(name)
+    environment.setenv("LOG_LEVEL", "loud")
+    environment.setenv("LEASE_SECONDS", "soon")
+    environment.setenv("SETTLE_SECONDS", "-1")
+    environment.setenv("ALLOWED_RECIPIENTS", "12025550100")
+    environment.setenv("OUTBOX_DB_URL", "nonsense = hunter2")
+    wrong = {"LOG_LEVEL", "SUPABASE_URL", "SINCH_API_TOKEN", "SINCH_REGION", "VONAGE_API_KEY", "VONAGE_API_SECRET",
+             "ALLOWED_RECIPIENTS", "LEASE_SECONDS", "SETTLE_SECONDS", "OUTBOX_DB_URL"}  # fmt: skip
+
+    assert run_command_line(["run"]) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(line.removeprefix("outbox: ").partition(" ")[0].rstrip(":") for line in lines) == sorted(wrong)
+    assert "hunter2" not in "".join(lines)
+
+    environment.delenv("SINCH_WEBHOOK_SECRETS")
+    environment.setenv("WEBHOOK_ALLOWED_IPS", "everywhere")
+    assert run_command_line(["webhook", "--port", "0"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[1].rstrip(":") for line in lines] == [
+        "WEBHOOK_ALLOWED_IPS", "SINCH_WEBHOOK_SECRETS", "SUPABASE_URL", "LOG_LEVEL",
+    ]  # fmt: skip
 
 
 def test_lists_are_split_at_commas(environment: pytest.MonkeyPatch) -> None:
