@@ -1,6 +1,11 @@
 """Times and durations in words: every screen and every line writes them alike."""
 
+import re
 from datetime import UTC, datetime
+from typing import Final
+
+_WRITTEN: Final = re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:\d\d)?(?![\d:])")
+"""A time as PostgreSQL writes it into a text, or into JSON."""
 
 
 def ago(duration: float) -> str:
@@ -15,3 +20,17 @@ def ago(duration: float) -> str:
 def utc(at: datetime) -> str:
     """For people, in UTC to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"
+
+
+def read_utc(text: str) -> str:
+    """A time that PostgreSQL wrote, as :func:`utc` has it. Any other text stays as it is."""
+    try:
+        return utc(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        # An owner of the table may write 'infinity', and a provider anything into a text.
+        return text
+
+
+def all_in_utc(text: str) -> str:
+    """The text with all times that PostgreSQL wrote into it as :func:`utc` has them."""
+    return _WRITTEN.sub(lambda found: read_utc(found[0]), text)

@@ -18,6 +18,7 @@ from jobs.runtime import settings, telemetry
 from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
 from scheduler.commands.terminal import Failed, WrongUsage, agreed, console, counted, json_line
+from scheduler.commands.times import all_in_utc
 
 __all__ = [
     "Failed",
@@ -44,7 +45,7 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
     try:
         return asyncio.run(_operate(supabase, work))
     except GatewayRefused as error:
-        raise Failed(scrub(str(error).partition(": ")[2])) from None
+        raise Failed(scrub(all_in_utc(str(error).partition(": ")[2]))) from None
     except KeyNotAccepted as error:
         raise SettingsError(str(error)) from None
     except GatewayError as error:

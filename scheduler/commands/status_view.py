@@ -28,7 +28,7 @@ from jobs.gateway.verdict import SENDING, Verdict
 from jobs.providers import registry
 from jobs.runtime.masking import scrub
 from scheduler.commands.operator import counted
-from scheduler.commands.times import ago, utc
+from scheduler.commands.times import ago, all_in_utc, utc
 
 _LATE_SECONDS: Final = 180.0
 """No job's usual interval is longer than a minute."""
@@ -240,7 +240,7 @@ def alarms(waiting: int, raised: Sequence[RaisedAlarm]) -> Text:
     lines = [unlogged if waiting else Text("all logged by `outbox run`")]
     for alarm in raised[:5]:
         waits = "" if alarm.acknowledged else "  (waiting)"
-        lines.append(Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), waits))
+        lines.append(Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(all_in_utc(_words(alarm))), "dim"), waits))
     return Text("\n").join(lines)
 
 

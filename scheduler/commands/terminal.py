@@ -62,7 +62,7 @@ def json_line(value: object) -> str:
 
 
 class _Trimmed(io.TextIOBase):
-    """Writes to stdout without the spaces that end a line: rich fills each line of a table to its full width."""
+    """Writes to stdout without the spaces that end a line, and without rules: rich makes them as wide as the table."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -70,7 +70,7 @@ class _Trimmed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         lines = text.split("\n")
-        sys.stdout.write("\n".join(line.rstrip(" ") for line in lines))
+        sys.stdout.write("\n".join(line.rstrip(" ") for line in lines if not line.strip(" ") or line.strip(" ─")))
         return len(text)
 
     def flush(self) -> None:

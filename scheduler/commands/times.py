@@ -6,9 +6,9 @@ from typing import Final
 
 import typer
 
-from jobs.runtime.times import ago, utc
+from jobs.runtime.times import ago, all_in_utc, read_utc, utc
 
-__all__ = ["ago", "moment", "past", "seconds", "utc"]
+__all__ = ["ago", "all_in_utc", "moment", "past", "read_utc", "seconds", "utc"]
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}

@@ -12866,8 +12866,8 @@ as $$
       'code', case when h.ended_at is null then 'no_scheduler' else 'stopped' end,
       'since', coalesce(h.ended_at, h.at))
     from outbox_engine.heartbeats h
-    where h.job = 'dispatch'
-    order by coalesce(h.ended_at, h.at) desc
+    where h.job <> 'webhook'
+    order by coalesce(h.ended_at, h.at) desc, h.ended_at
     limit 1
   ), '{"code": "never_ran"}')
 $$;

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scheduler.cli import run_command_line
-from tests.engine import insert, later, stand_still
+from tests.engine import MakeRig, insert, later, stand_still
 from tests.shares import FIRST, SECOND, both_alive, pause, took, weigh
 from tests.stack import Connection, as_engine
 
@@ -119,6 +119,10 @@ def test_process_that_waits_for_the_list_is_no_silence(db: Connection, capsys: C
     db.execute("delete from outbox_engine.plan_pauses")
     assert check(capsys) == (0, "sending")
 
+    db.execute("delete from outbox_engine.heartbeats where job = 'dispatch'")
+    later(db, "100 seconds")
+    assert check(capsys) == (1, "NOT SENDING: no scheduler for 100 s")
+
 
 def test_stall_and_daily_cap_stop_all(db: Connection, capsys: Captured) -> None:
     stand_still(db)
@@ -184,6 +188,15 @@ def test_status_begins_with_the_verdict(db: Connection, capsys: Captured) -> Non
     assert capsys.readouterr().out.splitlines()[0] == "sending"
     assert run_command_line(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["verdict"]["line"] == "sending"
+
+
+async def test_cut_off_drain_is_a_stop(make_rig: MakeRig, db: Connection) -> None:
+    rig = await make_rig()
+    await rig.tick("dispatch")
+
+    await rig.engine.aclose()
+
+    assert db.execute("select ended_at is not null from outbox_engine.heartbeats").fetchall() == [(True,)]
 
 
 # A plan that is forgotten

@@ -93,7 +93,7 @@ as $$
 $$;
 
 -- Why nothing is sent where no process sends, and since when: none has run, the last one said that it ended,
--- or it fell silent.
+-- or it fell silent. A process that could not claim has heartbeats of its other jobs only.
 create function outbox_engine.silence_json() returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -102,8 +102,8 @@ as $$
       'code', case when h.ended_at is null then 'no_scheduler' else 'stopped' end,
       'since', coalesce(h.ended_at, h.at))
     from outbox_engine.heartbeats h
-    where h.job = 'dispatch'
-    order by coalesce(h.ended_at, h.at) desc
+    where h.job <> 'webhook'
+    order by coalesce(h.ended_at, h.at) desc, h.ended_at
     limit 1
   ), '{"code": "never_ran"}')
 $$;
