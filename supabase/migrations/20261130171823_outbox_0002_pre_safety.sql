@@ -216,6 +216,7 @@ alter table outbox_engine.plans add column messages_day date;
 alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
+alter table outbox_engine.heartbeats add column credential text;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 alter table outbox_engine.dispatches add column other_batches text[];
 
@@ -802,6 +803,25 @@ begin
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
+end
+$$;
+
+create function outbox_engine.note_credential(
+  p_provider text, p_plan text, p_worker text, p_credential text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.heartbeats h
+  set credential = p_credential
+  from (
+    select x.provider, x.plan, x.worker
+    from outbox_engine.heartbeats x
+    where x.job = 'dispatch' and x.provider = p_provider and x.plan = p_plan and x.worker = p_worker
+      and x.credential is distinct from p_credential
+    for update skip locked
+  ) free
+  where h.job = 'dispatch' and h.provider = free.provider and h.plan = free.plan and h.worker = free.worker;
 end
 $$;
 
@@ -5503,6 +5523,17 @@ as $$
   limit 1
 $$;
 
+create function outbox_engine.is_current(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select not p_pause.replaced and (p_pause.credential = '' or coalesce((
+    select bool_or(coalesce(h.credential, p_pause.credential) = p_pause.credential)
+    from outbox_engine.heartbeats h
+    where h.job = 'dispatch' and h.provider = p_pause.provider and h.plan = p_pause.plan
+      and h.at > p_now - interval '90 seconds' and h.ended_at is null
+  ), true))
+$$;
+
 create function outbox_engine.silent_after(p_plan outbox_engine.plans) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -9678,6 +9709,7 @@ begin
     p_timeline);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
+  perform outbox_engine.note_credential(p_provider, p_plan, p_worker, p_credential);
   if v_state ? 'dispatches' then
     return v_state || jsonb_build_object('due',
       case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
@@ -11600,6 +11632,20 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.pauses_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, p_now)
+      order by p.provider, p.plan, p.since
+    ),
+    '[]'
+  )
+  from outbox_engine.plan_pauses p
+  where outbox_engine.stops_plan(p, p_now) and outbox_engine.is_current(p, p_now)
+$$;
+
 create or replace function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12791,7 +12837,7 @@ as $$
   select p.*
   from outbox_engine.plan_pauses p
   where (p.provider = p_provider and p.plan = p_plan or p.kind = 'restored')
-    and not p.replaced
+    and outbox_engine.is_current(p, p_now)
     and case
       when p.kind in ('throttled', 'unreachable') then
         p.until > p_now - interval '1 minute'

@@ -65,6 +65,21 @@ def test_pause_names_the_setting_to_change(db: Connection, capsys: Captured) -> 
     assert check(capsys) == (1, "paused: prices, until `outbox resume`")
 
 
+def test_new_token_ends_the_pause_for_operators(db: Connection, capsys: Captured) -> None:
+    """Nothing need be due: the account was not refused under it. Without a process with it, the old pause counts."""
+    stand_still(db)
+    db.execute("select outbox_engine.pause_plan('sinch', 'p', 'account', 'old', %s, 60)", [TOKEN])
+    took(db, FIRST)
+    assert check(capsys) == (0, "sending")
+    assert run_command_line(["status", "--days", "0"]) == 0
+    assert "paused      no plan" in capsys.readouterr().out
+
+    db.execute("update outbox_engine.heartbeats set credential = 'old'")
+    assert check(capsys) == (1, f"paused: {TOKEN}, check SINCH_API_TOKEN")
+    db.execute("update outbox_engine.heartbeats set credential = null")
+    assert check(capsys)[0] == 1
+
+
 @pytest.mark.parametrize(("seconds", "line"), [(2, "sending"), (12, "paused: HTTP 503 away"), (70, "sending")])
 def test_short_pauses_do_not_alarm(db: Connection, capsys: Captured, seconds: int, line: str) -> None:
     """A throttled plan pauses for a second again and again. A pause that was over for a minute says nothing."""

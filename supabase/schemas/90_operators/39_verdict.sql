@@ -22,7 +22,7 @@ as $$
   select p.*
   from outbox_engine.plan_pauses p
   where (p.provider = p_provider and p.plan = p_plan or p.kind = 'restored')
-    and not p.replaced
+    and outbox_engine.is_current(p, p_now)
     and case
       when p.kind in ('throttled', 'unreachable') then
         p.until > p_now - interval '1 minute'
