@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.text import Text
 
+from jobs.gateway.alarms import setting_of
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.history import Trace
@@ -150,6 +151,29 @@ def test_alarm_names_the_default_sender() -> None:
     assert alarm_detail({"sender": None, "plan": "p", "reason": None}) == {"sender": "default", "plan": "p"}
     assert alarm_detail({"sender": "Shop"}) == {"sender": "Shop"}
     assert alarm_detail({"count": 0}) == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "setting"),
+    [
+        ("plan.paused", {"provider": "sinch", "reason": "HTTP 401 no"}, "SINCH_API_TOKEN"),
+        ("plan.paused", {"provider": "vonage", "reason": "HTTP 401 no"}, "VONAGE_PRIVATE_KEY"),
+        ("plan.paused", {"provider": "sinch", "reason": "HTTP 402 no money"}, None),
+        ("plan.paused", {"provider": "other", "reason": "HTTP 401"}, None),
+        (
+            "content.held",
+            {"provider": "sinch", "sender": "default", "of": "different texts", "reason": "x"},
+            "SINCH_FROM_NUMBER",
+        ),
+        ("content.held", {"provider": "sinch", "sender": "default", "of": "one text", "reason": "x"}, None),
+        ("content.held", {"provider": "sinch", "sender": "Shop", "of": "different texts", "reason": "x"}, None),
+        ("daily_cap.near", {"day": "2027-01-15"}, "MAX_MESSAGES_PER_DAY"),
+    ],
+)
+def test_alarm_names_the_setting_to_change(kind: str, detail: dict[str, str], setting: str | None) -> None:
+    assert setting_of(kind, detail) == setting
+    shown = status_view.alarms(0, [RaisedAlarm(datetime(2027, 1, 15, tzinfo=UTC), kind, detail, acknowledged=True)]).plain
+    assert (f", check {setting}" in shown) is (setting is not None)
 
 
 def test_held_texts_are_shown_without_numbers(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
