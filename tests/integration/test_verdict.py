@@ -121,7 +121,7 @@ def test_silent_plan_is_named_beside_others(db: Connection, capsys: Captured) ->
     assert check(capsys) == (0, "sending")
 
 
-def test_process_that_waits_for_the_list_is_no_silence(db: Connection, capsys: Captured) -> None:
+def test_waiting_for_the_list_is_no_silence(db: Connection, capsys: Captured) -> None:
     """Its other jobs go on. With a wrong token it has never claimed."""
     stand_still(db)
     db.execute("select outbox_engine.record_heartbeat('inbound', 'sinch', 'p', '')")
