@@ -12850,14 +12850,14 @@ $$;
 
 create function outbox_engine.plan_states(p_every interval, p_now timestamptz)
 returns table (
-  provider text, plan text, is_alive boolean, code text, alive_since timestamptz, heard_at timestamptz,
-  has_ended boolean, pause outbox_engine.plan_pauses
+  provider text, plan text, is_alive boolean, code text, heard_at timestamptz,
+  pause outbox_engine.plan_pauses
 )
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   with dispatchers as (
     select distinct on (h.provider, h.plan) h.provider, h.plan, h.ended_at is not null as has_ended,
-      coalesce(h.ended_at, h.at) as heard_at, h.since as alive_since,
+      coalesce(h.ended_at, h.at) as heard_at,
       outbox_engine.is_sending(h, p_every, p_now) as is_sending
     from outbox_engine.heartbeats h
     where h.job = 'dispatch'
@@ -12877,29 +12877,38 @@ as $$
     where r.retired_at is null
   ),
   known as (
-    select x.provider, x.plan, coalesce(d.is_sending, false) as is_sending, d.alive_since, d.heard_at,
+    select x.provider, x.plan, coalesce(d.is_sending, false) as is_sending, d.heard_at,
       coalesce(d.has_ended, false) as has_ended,
-      coalesce(o.at > coalesce(d.heard_at + interval '30 seconds', '-infinity'), false) as is_waiting,
+      -- They may tick a moment after the last claim of their process.
+      coalesce(o.at > coalesce(
+        d.heard_at + make_interval(secs => case when d.has_ended then 2 else 30 end), '-infinity'
+      ), false) as is_up,
       n.plan is not null as is_named
     from (
       select d.provider, d.plan from dispatchers d
       union select o.provider, o.plan from others o
       union select n.provider, n.plan from named n
+      union select p.provider, p.plan from outbox_engine.plan_pauses p where p.kind = 'account'
     ) x
     left join dispatchers d using (provider, plan)
     left join others o using (provider, plan)
     left join named n using (provider, plan)
   )
-  select k.provider, k.plan, k.is_sending or k.is_waiting,
+  select k.provider, k.plan, k.is_sending or w.is_waiting,
     case
-      when not (k.is_sending or k.is_waiting) then 'no_process'
+      when not (k.is_sending or w.is_waiting) then 'no_process'
       when p.plan is not null then 'paused'
       when not k.is_sending then 'not_claiming'
     end,
-    k.alive_since, k.heard_at, k.has_ended, p
+    k.heard_at, p
   from known k
   left join lateral outbox_engine.stopping_pause(k.provider, k.plan, p_now) p on true
-  where k.is_sending or k.is_waiting or k.is_named
+  -- A pause that began since the last claim is of a process that asked the provider before it claims.
+  cross join lateral (
+    select k.is_up or coalesce(p.kind = 'account' and p.until > p_now - interval '1 minute'
+      and p.since > coalesce(k.heard_at, '-infinity'), false) as is_waiting
+  ) w
+  where k.is_sending or w.is_waiting or k.is_named
     or not k.has_ended and k.heard_at > p_now - interval '1 day'
   order by k.provider, k.plan
 $$;

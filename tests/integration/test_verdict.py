@@ -128,13 +128,22 @@ def test_waiting_for_the_list_is_no_silence(db: Connection, capsys: Captured) ->
     code, line = check(capsys)
     assert (code, line.partition(", see")[0]) == (1, "NOT SENDING: sinch p waits until it can read the provider's list")
 
+    took(db, FIRST)
+    db.execute("select public.outbox_end_process('w')")
+    later(db, "3 seconds")
+    assert check(capsys)[1] == "NOT SENDING: the scheduler was stopped 3 s ago, start `outbox run`"
+    db.execute("update outbox_engine.heartbeats set at = outbox_engine.now() where job = 'inbound'")
+    assert "waits until it can read" in check(capsys)[1]
+    db.execute("delete from outbox_engine.heartbeats where job = 'inbound'")
     is_refused(db)
     assert check(capsys) == (1, f"paused: {TOKEN}, check SINCH_API_TOKEN")
+    later(db, "10 minutes")
+    assert check(capsys)[1] == "NOT SENDING: the scheduler was stopped 10 min ago, start `outbox run`"
     took(db, FIRST)
     db.execute("delete from outbox_engine.plan_pauses")
     assert check(capsys) == (0, "sending")
 
-    db.execute("delete from outbox_engine.heartbeats where job = 'dispatch'")
+    db.execute("update outbox_engine.heartbeats set job = 'recover', worker = ''")
     later(db, "100 seconds")
     assert check(capsys) == (1, "NOT SENDING: no scheduler for 100 s")
 
