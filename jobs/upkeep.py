@@ -6,8 +6,10 @@ from typing import Final
 
 import structlog
 
+from jobs.gateway.alarms import setting_of
 from jobs.gateway.gateway import Gateway
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
+from jobs.runtime.outage import named
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -53,6 +55,7 @@ class Upkeep(Job):
                 alarm.kind,
                 at=alarm.at.isoformat(),
                 **{f"alarm_{key}": value for key, value in alarm.detail.items()},
+                **named(setting_of(alarm.kind, alarm.detail)),
             )
         if alarms:
             await self._gateway.acknowledge_alarms(alarms)

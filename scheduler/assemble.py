@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
 from jobs.runtime.accounts import AccountSettings
-from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime.settings import DatabaseSettings, EngineSettings, SupabaseSettings, TelemetrySettings
 from jobs.runtime.waking import Wakings
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
@@ -27,16 +27,18 @@ class RunSettings:
 
     @classmethod
     def load(cls, plans: Sequence[str] = ()) -> "RunSettings":
-        """``plans`` limits the accounts. Raises SettingsError for the first setting that is missing or wrong."""
+        """``plans`` limits the accounts. Raises SettingsError for all settings that are missing or wrong."""
         # Imported here, because it imports the providers' clients, which a command without them should not wait for.
         from jobs.providers.registry import chosen
 
-        return cls(
-            telemetry=settings.load(TelemetrySettings),
-            supabase=settings.load(SupabaseSettings),
-            accounts=chosen(plans),
-            engine=settings.load(EngineSettings),
+        telemetry, supabase, accounts, engine, _ = settings.gathered(
+            lambda: settings.load(TelemetrySettings),
+            lambda: settings.load(SupabaseSettings),
+            lambda: chosen(plans),
+            lambda: settings.load(EngineSettings),
+            _check_database_url,
         )
+        return cls(telemetry=telemetry, supabase=supabase, accounts=accounts, engine=engine)
 
 
 @asynccontextmanager
@@ -54,8 +56,16 @@ async def assembled(chosen: RunSettings, known: Releases, wakings: Wakings, *, o
         await engine.aclose()
 
 
+def _check_database_url() -> None:
+    url = settings.load(DatabaseSettings).outbox_db_url
+    if url is not None:
+        from scheduler.wakeup import check_url
+
+        check_url(url)
+
+
 def listener(chosen: RunSettings, wakings: Wakings) -> Listener | None:
-    """The listener for new rows, None if ``OUTBOX_DB_URL`` is not set. Raises SettingsError if that is no connection string."""
+    """The listener for new rows, None if ``OUTBOX_DB_URL`` is not set."""
     if chosen.supabase.outbox_db_url is None:
         return None
     from scheduler.wakeup import Wakeup

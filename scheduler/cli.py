@@ -5,8 +5,9 @@ takes to load them. What a subcommand of this package does is in `scheduler.comm
 and parse their own arguments.
 """
 
+import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated
@@ -46,19 +47,27 @@ class DevelopmentPartsMissing(typer.TyperException):
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong usage or configuration."""
+    from scheduler.commands.terminal import replace_what_streams_lack
+
+    replace_what_streams_lack()
     sys.exit(run_command_line(sys.argv[1:]))
 
 
 def run_command_line(arguments: list[str]) -> int:
-    """Run one command and return its exit code. What went wrong is one line on stderr."""
+    """Run one command and return its exit code. What went wrong is on stderr.
+
+    It is one line, or one for each wrong setting. With ``--json`` it is one JSON object.
+    """
     try:
         return _code(get_command(app)(arguments, prog_name="outbox", standalone_mode=False))
     except typer.TyperException as error:
-        return _fail(_in_short(error.format_message()), error.exit_code)
+        problems: Sequence[str] = [_in_short(error.format_message())]
+        exit_code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:  # noqa: BLE001  # a command ends with one line and an exit code, whatever went wrong
-        return _unexpected(error)
+        problems, exit_code = _unexpected(error)
+    return _fail(problems, exit_code, as_json="--json" in arguments)
 
 
 def _in_short(message: str) -> str:
@@ -69,7 +78,7 @@ def _in_short(message: str) -> str:
     return f"a command is missing: {usage} --help lists them" if message.startswith("Usage: ") else message
 
 
-def _unexpected(error: Exception) -> int:
+def _unexpected(error: Exception) -> tuple[Sequence[str], int]:
     # Here and not above: `outbox --help` needs neither settings nor logs.
     import structlog
 
@@ -77,15 +86,19 @@ def _unexpected(error: Exception) -> int:
     from jobs.runtime.settings import SettingsError
 
     if isinstance(error, SettingsError):
-        return _fail(str(error), 2)
+        return error.problems, 2
     structlog.get_logger().exception("command.failed")
-    return _fail(f"failed: {type(error).__name__}: {scrub(str(error))}", 1)
+    return [f"failed: {type(error).__name__}: {scrub(str(error))}"], 1
 
 
-def _fail(message: str, exit_code: int) -> int:
+def _fail(problems: Sequence[str], exit_code: int, *, as_json: bool) -> int:
     # A command that printed its help on its own has nothing more to say.
-    if message.strip():
-        typer.echo(f"outbox: {' '.join(message.split())}", err=True)
+    lines = [" ".join(problem.split()) for problem in problems if problem.strip()]
+    if as_json and lines:
+        typer.echo(json.dumps({"error": lines[0], "errors": lines, "exit_code": exit_code}), err=True)
+        return exit_code
+    for line in lines:
+        typer.echo(f"outbox: {line}", err=True)
     return exit_code
 
 

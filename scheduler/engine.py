@@ -57,8 +57,10 @@ class Engine:
     admission: Admission
     served: tuple[Served, ...]
     gateway: Gateway
+    farewell: Farewell
 
     async def aclose(self) -> None:
+        await self.farewell.close()
         for one in self.served:
             await one.provider.aclose()
         await self.gateway.aclose()
@@ -100,7 +102,9 @@ async def build_engine(
     for one in served:
         one.restores.others = tuple(other.restores for other in served if other is not one)
     jobs += [Campaigns(gateway=gateway), Upkeep(gateway=gateway, settings=settings)]
-    return Engine(jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway)
+    return Engine(
+        jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway, farewell=process.farewell
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

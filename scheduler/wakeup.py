@@ -47,6 +47,15 @@ class Deaf(Exception):
     """The connection works, but notices do not reach it: a transaction-mode pooler gives each statement another session."""
 
 
+def check_url(url: SecretStr) -> None:
+    """Raises SettingsError if ``url`` is not a connection string."""
+    try:
+        conninfo_to_dict(url.get_secret_value())
+    except psycopg.Error:
+        # The error's text repeats the string, which may hold a password.
+        raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
+
+
 class Wakeup:
     """Listens on the database's channel ``outbox`` and reconnects for as long as it runs. Durations are in seconds."""
 
@@ -58,11 +67,7 @@ class Wakeup:
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._deaf = Outage("wakeup.polling")
         self._away = Outage("wakeup.away")
-        try:
-            conninfo_to_dict(self._url)
-        except psycopg.Error:
-            # The error's text repeats the string, which may hold a password.
-            raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
+        check_url(url)
 
     async def listen(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` for each notice, and after each new connection: a lost one may have missed some.

@@ -50,6 +50,7 @@ declare
         'outbox_expand_campaigns(integer)',
         'outbox_export_suppressions(text,integer)',
         'outbox_find(text,text)',
+        'outbox_forget_plan(text,text)',
         'outbox_find_overlooked()',
         'outbox_has_ready(boolean)',
         'outbox_finish_adoption(text,text)',
@@ -117,7 +118,8 @@ declare
         'outbox_prepare_erasure(bigint[],text[])',
         'outbox_run_upkeep(text,integer)',
         'outbox_trace(bigint,boolean)',
-        'outbox_upkeep(double precision,double precision,integer)'
+        'outbox_upkeep(double precision,double precision,integer)',
+        'outbox_verdict(text,double precision)'
     ];
     our_relations regclass[];
     our_functions regprocedure[];

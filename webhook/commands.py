@@ -17,7 +17,7 @@ import typer
 import uvicorn
 
 from jobs.runtime import environment, settings, telemetry
-from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.runtime.settings import SupabaseSettings, TelemetrySettings, WebhookSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage
@@ -40,14 +40,13 @@ def webhook(
     workers: Annotated[int, typer.Option(help="Processes that serve the port.", min=1, max=_MOST_WORKERS)] = 1,
 ) -> None:
     """Run the webhook app, which receives callbacks: delivery reports and replies."""
-    try:
-        access = settings.load(WebhookSettings)
-        project = settings.load(SupabaseSettings)
-        telemetry.configure(settings.load(TelemetrySettings), component="webhook")
-        environment.warn_of_misspelled(settings.names())
-    except SettingsError as error:
-        typer.echo(f"outbox: {error}", err=True)
-        raise typer.Exit(2) from None
+    access, project, logs = settings.gathered(
+        lambda: settings.load(WebhookSettings),
+        lambda: settings.load(SupabaseSettings),
+        lambda: settings.load(TelemetrySettings),
+    )
+    telemetry.configure(logs, component="webhook")
+    environment.warn_of_misspelled(settings.names())
 
     try:
         listeners = [listen(host, port)] if workers == 1 else listen_each(host, port, workers)

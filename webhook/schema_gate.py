@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from jobs.gateway.errors import GatewayUnavailable
+from jobs.runtime.outage import Outage
 from jobs.schema.compatibility import Fit, Verdict
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ class SchemaGate:
         self.decided = asyncio.Event()
         self._reason: str | None = "the schema of the database is not known yet"
         self._failure: str | None = None
+        self._supabase = Outage("supabase.away", ended="supabase.back")
         self.unfit: str | None = None
 
     @property
@@ -57,6 +59,8 @@ class SchemaGate:
             verdict = await self._check()
         except GatewayUnavailable as error:
             self._failure = None
+            # The words of `outbox run`, also where the gate stays open.
+            self._supabase.failed(job="schema", error=str(error))
             self._hold(str(error))
         except Exception as error:
             # Once for each error. Callbacks are held back, or not, as before.
@@ -65,6 +69,7 @@ class SchemaGate:
                 log.exception("schema.check_failed")
         else:
             self._failure = None
+            self._supabase.recovered(job="schema")
             self._decide(verdict)
 
     def _decide(self, verdict: Verdict) -> None:

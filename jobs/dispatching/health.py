@@ -7,7 +7,8 @@ import structlog
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.values import Claim, Dispatch
 from jobs.providers.base import Refusal, Refused
-from jobs.runtime.outage import Outage
+from jobs.providers.registry import setting_to_check
+from jobs.runtime.outage import Outage, named
 
 log = structlog.get_logger()
 
@@ -23,8 +24,9 @@ _AFTER_RESTORE: Final = (
 class PlanHealth:
     """Logs once that the plan stops, and once that it works again."""
 
-    def __init__(self, plan: str, *, project: str | None = None) -> None:
+    def __init__(self, plan: str, *, provider: str, project: str | None = None) -> None:
         self._plan = plan
+        self._provider = provider
         self._project = project
         self._unbound = Outage("project.unbound", ended="project.bound")
         self._paused: str | None = None
@@ -63,7 +65,8 @@ class PlanHealth:
         if claim.paused == RESTORED:
             self._pause.failed(**fields, meaning=_AFTER_RESTORE)
         else:
-            self._pause.failed(**fields, seconds=claim.wait_seconds)
+            setting = setting_to_check(self._provider, claim.reason or "") if claim.paused == Refusal.ACCOUNT else None
+            self._pause.failed(**fields, seconds=claim.wait_seconds, **named(setting))
 
     def refused(self, dispatch: Dispatch, refused: Refused) -> None:
         """Log a refusal. One that stops the whole plan is a warning once, until a request is accepted."""
@@ -74,6 +77,7 @@ class PlanHealth:
             http_status=refused.http_status,
             error=refused.error,
             recipients=len(dispatch.recipients),
+            **named(self._setting_of(refused)),
         )
 
     def accepted(self) -> None:
@@ -83,6 +87,11 @@ class PlanHealth:
         self._pause.recovered(plan=self._plan)
         self._pause_kind = ""
 
+    def _setting_of(self, refused: Refused) -> str | None:
+        if refused.why not in (Refusal.ACCOUNT, Refusal.SETTING):
+            return None
+        return setting_to_check(self._provider, refused.error, is_held=refused.why is Refusal.SETTING)
+
     def _read_binding(self, claim: Claim) -> None:
         if claim.unbound is None:
             self._unbound.recovered(plan=self._plan, project=self._project)
@@ -91,6 +100,7 @@ class PlanHealth:
         self._unbound.failed(
             plan=self._plan,
             project=self._project,
+            setting="SUPABASE_URL",
             meaning=f"nothing is sent: this database sends from {bound}. If it is a copy, set ALLOWED_RECIPIENTS first; "
             "if it was restored from a backup, run `outbox adopt` first. "
             f"`outbox bind` has it send from {self._project} only, `outbox bind --also {self._project}` from both",

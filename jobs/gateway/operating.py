@@ -16,6 +16,7 @@ from jobs.gateway.routing import Routing
 from jobs.gateway.rpc import Rpc
 from jobs.gateway.schema import installed_schema
 from jobs.gateway.status import Figures, Pause, Status
+from jobs.gateway.verdict import Verdicts
 from jobs.runtime.settings import SupabaseSettings
 from jobs.schema.installed import InstalledSchema
 
@@ -104,6 +105,11 @@ class Operating:
     def routing(self) -> Routing:
         """The calls about routes and sender aliases, over the same connection."""
         return Routing(self._rpc)
+
+    @property
+    def verdicts(self) -> Verdicts:
+        """The call that asks whether messages go out, over the same connection."""
+        return Verdicts(self._rpc)
 
     @property
     def gateway(self) -> Gateway:

@@ -97,3 +97,11 @@ class Plans(Calls):
             },
         )
         return int(answer["lost"])
+
+    async def forget(self, provider: str, plan: str) -> int:
+        """Remove what the engine keeps of a plan, but for its requests. Returns how many pauses went with it.
+
+        Raises GatewayRefused for a plan that is not known, and for one that is in use.
+        """
+        answer = await self._rpc.call("outbox_forget_plan", {"p_provider": provider, "p_plan": plan})
+        return int(answer["pauses"])

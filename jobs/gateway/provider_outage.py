@@ -5,7 +5,8 @@ from typing import Final
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.values import Plan
 from jobs.providers.base import ProviderError, Refusal
-from jobs.runtime.outage import Outage
+from jobs.providers.registry import setting_to_check
+from jobs.runtime.outage import Outage, named
 
 _STOPS_THE_PLAN: Final = {Refusal.THROTTLED, Refusal.ACCOUNT}
 
@@ -24,7 +25,8 @@ class ProviderOutage:
 
     async def unanswered(self, job: str, error: ProviderError) -> None:
         """Note that a question of ``job`` was not answered. Raises :class:`jobs.gateway.errors.GatewayUnavailable`."""
-        self._outage.failed(plan=self._plan.plan, job=job, error=error.error)
+        setting = setting_to_check(self._plan.provider, error.error) if error.why is Refusal.ACCOUNT else None
+        self._outage.failed(plan=self._plan.plan, job=job, error=error.error, **named(setting))
         if error.why in _STOPS_THE_PLAN:
             await self._gateway.pause_plan(self._plan, error.why, reason=error.error, seconds=error.retry_after)
 

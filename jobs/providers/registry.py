@@ -1,15 +1,19 @@
 """All providers. This is the only module outside a provider's folder that names one."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from jobs.providers.base import Provider
 from jobs.providers.callbacks import CallbackReader
+from jobs.providers.sinch import refusals as sinch_refusals
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.reader import SinchCallbacks
 from jobs.providers.vonage import callbacks as vonage
+from jobs.providers.vonage import refusals as vonage_refusals
 from jobs.providers.vonage.reader import VonageCallbacks
 from jobs.runtime import environment, settings
 from jobs.runtime.accounts import AccountSettings, ProvidersSettings, SinchSettings, VonageSettings
@@ -24,7 +28,7 @@ UNLIMITED_REQUESTS: Final = 1_000_000
 class Account:
     """One account at one provider, as its settings describe it. ``plan`` is its name in the database.
 
-    ``callback_setting`` names the setting that gives ``callback_url``.
+    ``callback_setting`` names the setting that gives ``callback_url``, and ``sender_setting`` that of ``sender``.
     """
 
     provider: str
@@ -33,6 +37,8 @@ class Account:
     requests_per_minute: int
     callback_setting: str
     callback_url: str | None
+    sender_setting: str
+    sender: str | None
     build: Callable[[Clocks], Provider]
     """Make the client, which notes in the clocks what its answers say of the provider's time. The caller closes it."""
 
@@ -55,7 +61,7 @@ def account(chosen: AccountSettings, *, settle: timedelta | None = None) -> Acco
 def configured() -> tuple[AccountSettings, ...]:
     """The settings of all configured accounts, in order.
 
-    Raises SettingsError for the first setting that is missing or wrong.
+    Raises SettingsError for all settings that are missing or wrong.
     """
     return tuple(chosen().values())
 
@@ -76,11 +82,13 @@ def chosen(plans: Sequence[str] = ()) -> Mapping[int | None, AccountSettings]:
     for name, provider, _ in limits:
         if provider not in providers:
             raise SettingsError(f"--plan: {name!r} is no configured account: {', '.join(providers)}")
-    found = {
-        position if len(providers) > 1 else None: settings.load(_GROUPS[provider])
+    served = {
+        position if len(providers) > 1 else None: provider
         for position, provider in enumerate(providers)
         if not limits or any(provider == one for _, one, _ in limits)
     }
+    loaded = settings.gathered(*(partial(settings.load, _GROUPS[provider]) for provider in served.values()))
+    found: dict[int | None, AccountSettings] = dict(zip(served, loaded, strict=True))
     for name, provider, plan in limits:
         (own,) = (account(one).plan for one in found.values() if account(one).provider == provider)
         if plan not in ("", own):
@@ -91,6 +99,21 @@ def chosen(plans: Sequence[str] = ()) -> Mapping[int | None, AccountSettings]:
 def _provider_and_plan(name: str) -> tuple[str, str]:
     provider, _, plan = name.partition(":")
     return provider.strip().lower(), plan.strip()
+
+
+def setting_to_check(provider: str, reason: str, *, is_held: bool = False) -> str | None:
+    """The setting that a refusal for ``reason`` is about, None if it is about no setting or none is known.
+
+    ``reason`` is the text that the engine keeps of it, which names the HTTP status. ``is_held``: messages without a sender of
+    their own are held, so the refusal is about the default sender or the callback URL.
+    """
+    prefix = provider.upper()
+    if provider not in _STATUS_SETTINGS:
+        return None
+    if is_held:
+        return f"{prefix}_{'CALLBACK_URL' if _CALLBACK.search(reason) else 'FROM_NUMBER'}"
+    status = _STATUS.search(reason)
+    return None if status is None else _STATUS_SETTINGS[provider].get(int(status[1]))
 
 
 def callback_paths(provider: str) -> tuple[str, str]:
@@ -116,6 +139,9 @@ def callback_readers(chosen: WebhookSettings) -> Mapping[str, CallbackReader]:
 
 _GROUPS: Final[Mapping[str, type[AccountSettings]]] = {SinchClient.name: SinchSettings, vonage.NAME: VonageSettings}
 _REPORTS: Final = {SinchClient.name: "delivery", vonage.NAME: "status"}
+_STATUS_SETTINGS: Final = {SinchClient.name: sinch_refusals.SETTINGS, vonage.NAME: vonage_refusals.SETTINGS}
+_STATUS: Final = re.compile(r"\bHTTP (\d{3})\b")
+_CALLBACK: Final = re.compile(r"callback_url|webhook_url", re.IGNORECASE)
 _ACCOUNT: Final = {
     SinchClient.name: ("SINCH_SERVICE_PLAN_ID", "SINCH_API_TOKEN"),
     vonage.NAME: ("VONAGE_APPLICATION_ID", "VONAGE_PRIVATE_KEY"),
@@ -150,6 +176,8 @@ def _sinch(chosen: SinchSettings, settle: timedelta | None) -> Account:
         requests_per_minute=chosen.sinch_requests_per_minute,
         callback_setting="SINCH_CALLBACK_URL",
         callback_url=chosen.sinch_callback_url,
+        sender_setting="SINCH_FROM_NUMBER",
+        sender=chosen.sinch_from_number,
         build=build,
     )
 
@@ -179,5 +207,7 @@ def _vonage(chosen: VonageSettings) -> Account:
         requests_per_minute=UNLIMITED_REQUESTS,
         callback_setting="VONAGE_CALLBACK_URL",
         callback_url=chosen.vonage_callback_url,
+        sender_setting="VONAGE_FROM_NUMBER",
+        sender=chosen.vonage_from_number,
         build=build,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from jobs.runtime import checks
@@ -40,9 +40,10 @@ class SinchSettings(BaseSettings):
         min_length=1, description="the service plan's id, from the Sinch dashboard. For Vonage set VONAGE_APPLICATION_ID"
     )
     sinch_api_token: SecretStr = Field(min_length=1, description="the service plan's API token, from the Sinch dashboard")
-    sinch_region: Literal["us", "eu", "ca", "au", "br"] | None = None
-    sinch_from_number: str | None = None
+    # Before the region, whose check reads it.
     sinch_base_url: str | None = None
+    sinch_region: Literal["us", "eu", "ca", "au", "br"] | None = Field(default=None, validate_default=True)
+    sinch_from_number: str | None = None
     sinch_callback_url: str | None = None
     sinch_messages_per_second: float | None = Field(default=None, gt=0, le=1_000_000)
     sinch_requests_per_minute: int = Field(default=600, ge=5, le=1_000_000)
@@ -74,11 +75,18 @@ class SinchSettings(BaseSettings):
     def _callback_url(cls, value: str | None) -> str | None:
         return checks.callback_url(value, provider="Sinch")
 
-    @model_validator(mode="after")
-    def _region_or_host(self) -> "SinchSettings":
-        if self.sinch_region is None and self.sinch_base_url is None:
-            raise ValueError("SINCH_REGION is not set: us, eu, ca, au or br, the region of the service plan")
-        return self
+    @field_validator("sinch_region", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.strip().lower() or None if isinstance(value, str) else value
+
+    @field_validator("sinch_region")
+    @classmethod
+    def _region_or_host(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # An origin that is wrong is missing here: it is told on its own.
+        if value is None and info.data.get("sinch_base_url", "") is None:
+            raise checks.NotSet("SINCH_REGION", "us, eu, ca, au or br, the region of the service plan")
+        return value
 
     @property
     def host(self) -> str:
@@ -95,13 +103,14 @@ class VonageSettings(BaseSettings):
     vonage_private_key: SecretStr = Field(
         description="the application's private key: the text of private.key, or the path of that file"
     )
-    vonage_api_key: str | None = None
-    vonage_api_secret: SecretStr | None = None
+    # Before the key and secret, whose checks read it.
+    vonage_reports: bool = True
+    vonage_api_key: str | None = Field(default=None, validate_default=True)
+    vonage_api_secret: SecretStr | None = Field(default=None, validate_default=True)
     vonage_from_number: str | None = None
     vonage_base_url: str = _VONAGE_HOST
     vonage_callback_url: str | None = None
     vonage_messages_per_second: float = Field(default=30.0, gt=0, le=1_000_000)
-    vonage_reports: bool = True
 
     @field_validator("vonage_application_id")
     @classmethod
@@ -125,14 +134,16 @@ class VonageSettings(BaseSettings):
 
     @field_validator("vonage_api_key")
     @classmethod
-    def _api_key(cls, value: str | None) -> str | None:
+    def _api_key(cls, value: str | None, info: ValidationInfo) -> str | None:
+        _needed_for_reports("VONAGE_API_KEY", value, info)
         if value is not None and not re.fullmatch(r"[!-~]+", value):
             raise ValueError("must be letters and digits, as the dashboard shows it")
         return value
 
     @field_validator("vonage_api_secret")
     @classmethod
-    def _secret(cls, value: SecretStr | None) -> SecretStr | None:
+    def _secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        _needed_for_reports("VONAGE_API_SECRET", value, info)
         return None if value is None else checks.header_safe(value)
 
     @field_validator("vonage_from_number")
@@ -156,16 +167,6 @@ class VonageSettings(BaseSettings):
             )
         return checked
 
-    @model_validator(mode="after")
-    def _can_read_reports(self) -> "VonageSettings":
-        for name in ("vonage_api_key", "vonage_api_secret"):
-            if self.vonage_reports and getattr(self, name) is None:
-                raise ValueError(
-                    f"{name.upper()} is not set: the account's, from the Vonage dashboard. Missing delivery reports are read "
-                    "with it (or set VONAGE_REPORTS=0 to rely on callbacks alone)"
-                )
-        return self
-
     @property
     def host(self) -> str:
         """The origin that serves this application."""
@@ -173,6 +174,15 @@ class VonageSettings(BaseSettings):
 
 
 AccountSettings = SinchSettings | VonageSettings
+
+
+def _needed_for_reports(name: str, value: object, info: ValidationInfo) -> None:
+    if value is None and info.data.get("vonage_reports"):
+        raise checks.NotSet(
+            name,
+            "the account's, from the Vonage dashboard. Missing delivery reports are read with it (or set VONAGE_REPORTS=0 to "
+            "rely on callbacks alone)",
+        )
 
 
 def _read(path: str) -> str:

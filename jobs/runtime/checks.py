@@ -1,7 +1,7 @@
 """The form of values that several groups of settings share. Each check raises ValueError, without the value's text."""
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,7 +17,16 @@ Network = IPv4Network | IPv6Network
 CONFIG: Final = SettingsConfigDict(env_ignore_empty=True, extra="ignore", case_sensitive=False)
 
 _SHORTEST_RSA_BITS: Final = 2048
+_PRIVATE_NAMES: Final = (".localhost", ".test", ".local", ".internal", ".home.arpa")
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+
+
+class NotSet(ValueError):
+    """The setting ``name`` is missing although another one needs it. The text says what to set."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(words)
+        self.name = name
 
 
 def commas(value: Any) -> Any:
@@ -35,7 +44,19 @@ def networks(value: Any) -> Any:
 
 
 def http_url(value: str) -> SplitResult:
-    """The parts of an http or https URL."""
+    """The parts of an https URL, or of an http URL whose host is this machine or in a private network."""
+    parts = _url(value)
+    if parts is None:
+        raise ValueError("must be an http or https URL")
+    if parts.scheme == "http" and not is_private(parts.hostname or ""):
+        raise ValueError(
+            "must begin with https://: over http others could read keys, numbers and texts on the way. http:// is for this "
+            "machine and private networks"
+        )
+    return parts
+
+
+def _url(value: str) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", value):
@@ -43,7 +64,20 @@ def http_url(value: str) -> SplitResult:
     except ValueError:
         # The error's text repeats the value, which may hold a password.
         pass
-    raise ValueError("must be an http or https URL")
+    return None
+
+
+def is_private(host: str) -> bool:
+    """Whether the host is this machine or in a private network: by its address, or by a name that public DNS does not know.
+
+    Such names are those without a dot, as in a network of containers, and those of RFC 6761, RFC 6762 and RFC 8375.
+    """
+    host = host.rstrip(".").lower()
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return "." not in host or host.endswith(_PRIVATE_NAMES)
+    return not address.is_global and not address.is_multicast and not address.is_unspecified
 
 
 def origin(value: str) -> str:

@@ -7,6 +7,11 @@ import structlog
 log = structlog.get_logger()
 
 
+def named(setting: str | None) -> dict[str, str]:
+    """The field of a log event that names the setting to change, where one is known."""
+    return {} if setting is None else {"setting": setting}
+
+
 class Outage:
     """One kind of trouble, from its first failure to the recovery.
 

@@ -1,15 +1,18 @@
 """Settings from the environment, read once and checked at the edge.
 
 Each process reads only the groups it needs: :class:`SupabaseSettings`, those of :mod:`jobs.runtime.accounts`,
-:class:`EngineSettings`, :class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns any mistake into one
-:class:`SettingsError` whose text names the setting and never shows a secret's value. A ``.env`` file in the working directory,
+:class:`EngineSettings`, :class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns mistakes into one
+:class:`SettingsError` whose text names the settings and never shows a secret's value; :func:`gathered` does so for several
+groups. A ``.env`` file in the working directory,
 or the file that ``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. An empty value counts as unset.
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode
 from sentry_sdk.utils import BadDsn, Dsn
 
@@ -26,17 +29,35 @@ _CENTURY_DAYS = 36_500
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong. The text is one line and names it."""
+    """Settings are missing or wrong. ``problems`` has a line for each, which names it; the text is all of them in one line."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 def load(group: type[Group]) -> Group:
-    """Read one group of settings, raising :class:`SettingsError` for the first that is wrong."""
+    """Read one group of settings, raising :class:`SettingsError` for all that are wrong."""
     try:
         return group(_env_file=environment.file())
     except ValidationError as error:
-        raise SettingsError(_one_line(group, error)) from None
+        raise SettingsError(*_problems(group, error)) from None
     except ValueError as error:
         raise SettingsError(str(error)) from None
+
+
+def gathered(*readers: Callable[[], Any]) -> list[Any]:
+    """What each of these returns. Raises one :class:`SettingsError` for the settings that any of them finds wrong."""
+    values: list[Any] = []
+    problems: list[str] = []
+    for read in readers:
+        try:
+            values.append(read())
+        except SettingsError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise SettingsError(*problems)
+    return values
 
 
 def names() -> set[str]:
@@ -44,17 +65,30 @@ def names() -> set[str]:
     return {environment.FILE, *_ALIASES, *(name.upper() for group in GROUPS for name in group.model_fields)}
 
 
-def _one_line(group: type[BaseSettings], error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    name = _env_name(group, str(first["loc"][0])) if first["loc"] else ""
-    if first["type"] == "missing":
-        misspelled = environment.misspelled(name, names())
-        return f"{name} is not set{f', but {misspelled} is' if misspelled else ''}: {_description(group, name)}"
-    if "error" in first.get("ctx", {}):
-        reason = str(first["ctx"]["error"])
-    else:
-        reason = first["msg"].partition(", unable to")[0].replace("Input should be", "must be")
-    return f"{name}: {reason}" if name else reason
+def _problems(group: type[BaseSettings], error: ValidationError) -> list[str]:
+    """A line for each setting, whichever of its parts are wrong."""
+    found: dict[str, str] = {}
+    for one in error.errors(include_input=False, include_url=False):
+        name = _env_name(group, str(one["loc"][0]))
+        found.setdefault(name, _one_line(group, name, one))
+    return list(found.values())
+
+
+def _one_line(group: type[BaseSettings], name: str, error: ErrorDetails) -> str:
+    if error["type"] == "missing":
+        return _not_set(name, _description(group, name))
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, checks.NotSet):
+        return _not_set(cause.name, str(cause))
+    if cause is not None:
+        return f"{name}: {cause}"
+    return f"{name}: {error['msg'].partition(', unable to')[0].replace('Input should be', 'must be')}"
+
+
+def _not_set(name: str, description: str) -> str:
+    """The line about a setting that is missing. It names a misspelled one that is set in its place."""
+    misspelled = environment.misspelled(name, names())
+    return f"{name} is not set{f', but {misspelled} is' if misspelled else ''}: {description}"
 
 
 def _env_name(group: type[BaseSettings], location: str) -> str:
@@ -197,8 +231,9 @@ class WebhookSettings(BaseSettings):
     webhook_tokens: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
     webhook_allowed_ips: Annotated[list[checks.Network], NoDecode] = Field(default_factory=list)
     webhook_trusted_proxies: Annotated[list[checks.Network], NoDecode] = Field(default_factory=list)
-    webhook_allow_unauthenticated: bool = False
     supabase_auth_hook_secrets: Annotated[list[SecretStr], NoDecode] = Field(default_factory=list)
+    # The last one, because its check reads the others.
+    webhook_allow_unauthenticated: bool = Field(default=False, validate_default=True)
 
     @field_validator("sinch_webhook_secrets", "vonage_signature_secrets", "webhook_tokens", mode="before")
     @classmethod
@@ -222,14 +257,17 @@ class WebhookSettings(BaseSettings):
             raise ValueError("must have the form user:password")
         return value
 
-    @model_validator(mode="after")
-    def _can_authenticate(self) -> "WebhookSettings":
-        secrets = self.sinch_webhook_secrets or self.vonage_signature_secrets
-        if secrets or self.webhook_basic_auth or self.webhook_tokens or self.webhook_allow_unauthenticated:
-            return self
-        raise ValueError(
-            "SINCH_WEBHOOK_SECRETS is not set: set it, VONAGE_SIGNATURE_SECRETS, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that "
-            "callbacks can be authenticated (or set WEBHOOK_ALLOW_UNAUTHENTICATED=1 to accept every callback)"
+    @field_validator("webhook_allow_unauthenticated")
+    @classmethod
+    def _can_authenticate(cls, value: bool, info: ValidationInfo) -> bool:
+        # A setting that is wrong is missing here: it is told on its own.
+        ways = ("sinch_webhook_secrets", "vonage_signature_secrets", "webhook_basic_auth", "webhook_tokens")
+        if value or any(info.data.get(way, way) for way in ways):
+            return value
+        raise checks.NotSet(
+            "SINCH_WEBHOOK_SECRETS",
+            "set it, VONAGE_SIGNATURE_SECRETS, WEBHOOK_BASIC_AUTH or WEBHOOK_TOKENS, so that callbacks can be authenticated "
+            "(or set WEBHOOK_ALLOW_UNAUTHENTICATED=1 to accept every callback)",
         )
 
 

@@ -68,8 +68,10 @@ def demo(
         console.print("Stopped. Nothing is left running.")
         raise typer.Exit(128 + interrupted.number) from None
     except (PartFailed, StackError) as error:
-        typer.echo(f"outbox demo: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, WrongUsage) else 1) from None
+        code = 2 if isinstance(error, WrongUsage) else 1
+        failure = {"error": str(error), "errors": [str(error)], "exit_code": code}
+        typer.echo(json.dumps(failure) if as_json else f"outbox demo: {error}", err=True)
+        raise typer.Exit(code) from None
 
     if svg is not None and film is not None:
         svg.write_text(draw(film.frames, title=_TITLE), encoding="utf-8")

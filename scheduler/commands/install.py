@@ -1,6 +1,5 @@
 """`outbox install`: puts the released schema files into a Supabase project."""
 
-import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from jobs.schema import releases as released
 from jobs.schema.releases import BrokenPackage
 from scheduler.commands import install_hook as hook
 from scheduler.commands import install_view as view
-from scheduler.commands.terminal import Failed, WrongUsage, agreed, counted
+from scheduler.commands.terminal import Failed, WrongUsage, agreed, counted, json_line
 from scheduler.installing import project as projects
 from scheduler.installing.files import write_all
 from scheduler.installing.plan import Plan, TooEarly, make_plan
@@ -69,7 +68,7 @@ def install(
     configured = config is not None and not check and not dry_run and hook.write(config, yes=yes)
     if as_json:
         hook_said = None if config is None else hook.plain(config, written=configured)
-        typer.echo(json.dumps(view.plain(plan, written) | {"auth_hook": hook_said}, ensure_ascii=False))
+        typer.echo(json_line(view.plain(plan, written) | {"auth_hook": hook_said}))
     else:
         view.say_end(plan, written, checked=check, tried=dry_run)
         if config is not None:

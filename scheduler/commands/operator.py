@@ -1,7 +1,6 @@
 """The common parts of every operator's command: settings, the connection, and the output."""
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,10 +17,12 @@ from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
 from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
-from scheduler.commands.terminal import Failed, agreed, console, counted
+from scheduler.commands.terminal import Failed, WrongUsage, agreed, console, counted, json_line
+from scheduler.commands.times import all_in_utc
 
 __all__ = [
     "Failed",
+    "WrongUsage",
     "agreed",
     "console",
     "counted",
@@ -39,12 +40,12 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
 
     Raises SettingsError if a setting is missing or wrong, and :class:`Failed` if Supabase is away or refuses the call.
     """
-    supabase = settings.load(SupabaseSettings)
-    telemetry.configure(settings.load(TelemetrySettings), component="operator")
+    supabase, logs = settings.gathered(lambda: settings.load(SupabaseSettings), lambda: settings.load(TelemetrySettings))
+    telemetry.configure(logs, component="operator")
     try:
         return asyncio.run(_operate(supabase, work))
     except GatewayRefused as error:
-        raise Failed(scrub(str(error).partition(": ")[2])) from None
+        raise Failed(scrub(all_in_utc(str(error).partition(": ")[2]))) from None
     except KeyNotAccepted as error:
         raise SettingsError(str(error)) from None
     except GatewayError as error:
@@ -91,7 +92,7 @@ def say_json(value: object, *, texts: Mapping[str, Sequence[Mapping[str, Any]]] 
         items = plain[part] if isinstance(plain[part], list) else [plain[part]]
         for item, text in zip(items, given, strict=True):
             item.update(text)
-    typer.echo(json.dumps(plain, ensure_ascii=False))
+    typer.echo(json_line(plain))
 
 
 def _plain(value: object) -> Any:

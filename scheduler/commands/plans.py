@@ -9,8 +9,8 @@ from rich.text import Text
 from jobs.gateway.operating import Operating
 from jobs.gateway.plans import Health, Membership, PlanView
 from jobs.runtime.masking import scrub
-from scheduler.commands.operator import Failed, console, operate, say_json
-from scheduler.commands.terminal import counted
+from scheduler.commands.operator import Failed, console, counted, operate, say_json
+from scheduler.commands.routed_plans import advised, read_single_plan
 from scheduler.commands.times import utc
 
 app = typer.Typer(
@@ -72,6 +72,34 @@ def pin(
 def release(plan: PlanName, *, country: Country = None, as_json: AsJson = False) -> int:
     """Let health decide about the weight of a plan again. It comes back by 10 in every quiet quarter of an hour."""
     return _set(plan, country, lost=None, is_pinned=False, reason=None, as_json=as_json)
+
+
+@app.command()
+def forget(
+    plan: Annotated[
+        str, typer.Argument(metavar="PROVIDER:PLAN", help="The plan, as `outbox plans` lists it, with its provider.")
+    ],
+    *,
+    as_json: AsJson = False,
+) -> int:
+    """Remove a plan that nobody uses, such as one with a typing error: its limits, pauses, heartbeats and health.
+
+    Refused while a process sends for it, while its requests are unfinished, and while a route or a sender names it. The history
+    of its messages stays. If a process uses the plan again, the plan is back.
+    """
+    wanted = read_single_plan(plan)
+    provider, name = wanted.provider.strip().lower(), wanted.plan.strip()
+
+    async def work(operating: Operating) -> int:
+        pauses = await advised(operating.plans.forget(provider, name))
+        if as_json:
+            say_json({"provider": provider, "plan": name, "forgotten": True, "pauses": pauses})
+        else:
+            ended = f", with {counted(pauses, 'pause')}" if pauses else ""
+            console().print(f"{provider} {name} is forgotten{ended}; the history of its messages stays")
+        return 0
+
+    return operate(work)
 
 
 def _set(plan: str, country: str | None, *, lost: int | None, is_pinned: bool, reason: str | None, as_json: bool) -> int:

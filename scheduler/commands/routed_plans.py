@@ -1,4 +1,4 @@
-"""Plans on the command line, and refusals with what to do about them: for `outbox routes` and `outbox senders`."""
+"""Plans on the command line, and refusals with what to do about them: for `outbox routes`, `senders` and `plans`."""
 
 import re
 from collections.abc import Awaitable
@@ -10,6 +10,7 @@ from jobs.gateway.errors import GatewayRefused
 from jobs.gateway.routing import RoutePlan
 from jobs.runtime.masking import scrub
 from scheduler.commands.operator import Failed
+from scheduler.commands.times import all_in_utc
 
 Answer = TypeVar("Answer")
 
@@ -39,4 +40,4 @@ async def advised(call: Awaitable[Answer]) -> Answer:
         return await call
     except GatewayRefused as error:
         why = str(error).partition(": ")[2]
-        raise Failed(scrub(f"{why}. {error.hint}" if error.hint else why)) from None
+        raise Failed(scrub(all_in_utc(f"{why}. {error.hint}" if error.hint else why))) from None

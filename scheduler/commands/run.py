@@ -39,7 +39,7 @@ async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
     wakeup = listener(chosen, wakings)
     _say_what_is_allowed(chosen)
     for account in chosen.accounts.values():
-        warn_of_callback_path(account)
+        warn_of_account(account)
     async with assembled(chosen, known, wakings, once=once) as engine:
         process = Process(
             engine.jobs,
@@ -61,12 +61,19 @@ def _say_what_is_allowed(chosen: RunSettings) -> None:
         log.warning("countries.unrestricted", setting="ALLOWED_COUNTRIES", meaning="texts may go to any country")
 
 
-def warn_of_callback_path(chosen: AccountSettings) -> None:
-    """Log a warning if the webhook app does not serve the path. A proxy may map it, so this is no error."""
+def warn_of_account(chosen: AccountSettings) -> None:
+    """Log warnings of settings that are right for some: no default sender, and a callback path that a proxy has to map."""
     # Imported here, because it imports the providers' clients and errors in settings should be reported at once.
     from jobs.providers.registry import account, callback_paths
 
     found = account(chosen)
+    if found.sender is None:
+        log.warning(
+            "sender.missing",
+            setting=found.sender_setting,
+            plan=found.plan,
+            meaning="it is not set: messages that name no sender are refused, unless the account has a default sender",
+        )
     paths = callback_paths(found.provider)
     if found.callback_url is not None and not urlsplit(found.callback_url).path.rstrip("/").endswith(paths):
         log.warning(

@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.gateway.alarms import setting_of
 from jobs.gateway.replies import UnclearReplies
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import (
@@ -23,10 +24,11 @@ from jobs.gateway.status import (
     Status,
     Worker,
 )
+from jobs.gateway.verdict import SENDING, Verdict
 from jobs.providers import registry
 from jobs.runtime.masking import scrub
 from scheduler.commands.operator import counted
-from scheduler.commands.times import ago, utc
+from scheduler.commands.times import ago, all_in_utc, utc
 
 _LATE_SECONDS: Final = 180.0
 """No job's usual interval is longer than a minute."""
@@ -34,8 +36,10 @@ _WAITING_LONG_SECONDS: Final = 60.0
 _FIGURE_ROWS: Final = 40
 
 
-def screen(status: Status, figures: Figures | None, *, asked: int, project: str | None = None) -> RenderableType:
-    """Everything, the urgent things first. Figures were asked for ``asked`` days. ``project`` is the host of SUPABASE_URL."""
+def screen(
+    status: Status, figures: Figures | None, *, verdict: Verdict, asked: int, project: str | None = None
+) -> RenderableType:
+    """Everything, the verdict first. Figures were asked for ``asked`` days. ``project`` is the host of SUPABASE_URL."""
     facts = Table.grid(padding=(0, 2))
     facts.add_row("backlog", _backlog(status.backlog))
     facts.add_row("requests", _requests(status.requests))
@@ -54,7 +58,12 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
     facts.add_row("processes", _processes(status))
-    return Group(Text(f"outbox at {utc(status.at)}", style="bold"), facts, *_figures(figures, asked))
+    return Group(verdict_line(verdict), Text(f"outbox at {utc(status.at)}"), facts, *_figures(figures, asked))
+
+
+def verdict_line(verdict: Verdict) -> Text:
+    """The first line: whether messages go out and, if not, why."""
+    return Text(verdict.line, style=f"bold {'green' if verdict.verdict == SENDING else 'yellow' if verdict.works else 'red'}")
 
 
 def _backlog(backlog: Backlog) -> Text:
@@ -99,13 +108,23 @@ def _reports(requests: Requests) -> Text:
 def _pauses(pauses: Sequence[Pause], unbound: str | None) -> Text:
     """A database that does not send from this project is stopped too, although no plan of it is paused."""
     lines = [
-        Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {scrub(pause.reason)}", "red"), ", ", until(pause))
+        Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {_cause(pause)}", "red"), ", ", until(pause))
         for pause in pauses
     ]
     if unbound is not None:
         words = "in a restored database first run `outbox adopt --since TIME`, in a copy see `outbox bind --help`"
         lines.append(Text.assemble((f"all plans, unbound: {unbound}", "red"), f", until `outbox bind`; {words}"))
     return Text("\n").join(lines) if lines else Text("no plan")
+
+
+def _cause(pause: Pause) -> str:
+    """The reason of a pause, and the setting to check."""
+    setting = registry.setting_to_check(pause.provider, pause.reason) if pause.kind == "account" else None
+    return scrub(pause.reason) + _check(setting)
+
+
+def _check(setting: str | None) -> str:
+    return "" if setting is None else f", check {setting}"
 
 
 def _unbound(hosts: Sequence[str], project: str | None) -> str | None:
@@ -125,9 +144,15 @@ def _project(hosts: Sequence[str], project: str | None) -> Text:
 def _held(held: Sequence[Held]) -> Text:
     """The refused texts, each by the id of a message: `outbox trace` shows the text."""
     return Text("\n").join(
-        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {scrub(one.reason)}", "red"), ", ", _waiting(one))
+        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {_why_held(one)}", "red"), ", ", _waiting(one))
         for one in held
     )
+
+
+def _why_held(held: Held) -> str:
+    is_setting = held.by_sender and held.sender is None
+    setting = registry.setting_to_check(held.provider, held.reason, is_held=True) if is_setting else None
+    return scrub(held.reason) + _check(setting)
 
 
 def _unclear(replies: UnclearReplies) -> Text:
@@ -215,12 +240,13 @@ def alarms(waiting: int, raised: Sequence[RaisedAlarm]) -> Text:
     lines = [unlogged if waiting else Text("all logged by `outbox run`")]
     for alarm in raised[:5]:
         waits = "" if alarm.acknowledged else "  (waiting)"
-        lines.append(Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(_words(alarm)), "dim"), waits))
+        lines.append(Text.assemble(f"{utc(alarm.at)}  {alarm.kind}  ", (scrub(all_in_utc(_words(alarm))), "dim"), waits))
     return Text("\n").join(lines)
 
 
 def _words(alarm: RaisedAlarm) -> str:
-    return " ".join(f"{key}={value}" for key, value in alarm.detail.items())
+    words = " ".join(f"{key}={value}" for key, value in alarm.detail.items())
+    return words + _check(setting_of(alarm.kind, alarm.detail))
 
 
 def _jobs(jobs: Sequence[Heartbeat]) -> Text:

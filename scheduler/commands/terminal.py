@@ -1,6 +1,7 @@
 """Prints results, errors and questions. Imports neither settings nor the Supabase client."""
 
 import io
+import json
 import os
 import signal
 import sys
@@ -9,7 +10,8 @@ from typing import IO, Final, cast
 import typer
 from rich.console import Console
 
-_PIPED_WIDTH: Final = 160
+_UNBROKEN: Final = 100_000
+"""Columns of a line to a file or a pipe: more than any line takes."""
 
 
 class Failed(typer.TyperException):
@@ -29,17 +31,38 @@ class NotInteractive(WrongUsage):
 def console() -> Console:
     """The console for results. Brackets are not markup.
 
-    Lines to a file or a pipe are 160 characters wide, or as wide as ``COLUMNS`` says, and no spaces fill them up.
+    Output to a file or a pipe is plain, whatever colours the environment asks for: no line is broken, unless ``COLUMNS`` sets a
+    width, and no spaces fill it up.
     """
     if sys.stdout.isatty():
         return Console(highlight=False, markup=False)
     columns = os.environ.get("COLUMNS", "")
-    width = int(columns) if columns.isdecimal() and int(columns) > 0 else _PIPED_WIDTH
-    return Console(highlight=False, markup=False, width=width, file=cast("IO[str]", _Trimmed()))
+    width = int(columns) if columns.isdecimal() and int(columns) > 0 else _UNBROKEN
+    return Console(
+        highlight=False,
+        markup=False,
+        width=width,
+        file=cast("IO[str]", _Trimmed()),
+        force_terminal=False,
+        color_system=None,
+        no_color=True,
+    )
+
+
+def replace_what_streams_lack() -> None:
+    """Let stdout and stderr write a question mark for a character that their encoding lacks, instead of raising an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def json_line(value: object) -> str:
+    """The value as one line of JSON that stdout can write: characters that its encoding may lack are escaped."""
+    return json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"))
 
 
 class _Trimmed(io.TextIOBase):
-    """Writes to stdout without the spaces that end a line: rich fills each line of a table to its full width."""
+    """Writes to stdout without the spaces that end a line, and without rules: rich makes them as wide as the table."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -47,7 +70,7 @@ class _Trimmed(io.TextIOBase):
 
     def write(self, text: str) -> int:
         lines = text.split("\n")
-        sys.stdout.write("\n".join(line.rstrip(" ") for line in lines))
+        sys.stdout.write("\n".join(line.rstrip(" ") for line in lines if not line.strip(" ") or line.strip(" ─")))
         return len(text)
 
     def flush(self) -> None:

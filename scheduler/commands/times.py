@@ -6,6 +6,10 @@ from typing import Final
 
 import typer
 
+from jobs.runtime.times import ago, all_in_utc, read_utc, utc
+
+__all__ = ["ago", "all_in_utc", "moment", "past", "read_utc", "seconds", "utc"]
+
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS: Final = 3650 * 86400
@@ -36,17 +40,3 @@ def moment(text: str) -> datetime:
 def past(text: str) -> datetime:
     """A time, given as such or as a duration before now."""
     return datetime.now(UTC) - timedelta(seconds=seconds(text)) if _DURATION.fullmatch(text.strip()) else moment(text)
-
-
-def ago(duration: float) -> str:
-    """A duration in seconds for people: ``3 s``, ``4 min``, ``2.5 h``, ``3 days``."""
-    if duration < 120:
-        return f"{duration:.0f} s"
-    if duration < 7200:
-        return f"{duration / 60:.0f} min"
-    return f"{duration / 3600:.1f} h" if duration < 172800 else f"{duration / 86400:.0f} days"
-
-
-def utc(at: datetime) -> str:
-    """For people, in UTC to the second."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z"

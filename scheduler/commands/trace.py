@@ -14,18 +14,15 @@ from rich.text import Text
 
 from jobs.gateway.history import Carrier, Event, Matches, Trace, Waiting
 from jobs.gateway.operating import Operating
-from jobs.gateway.values import instant
 from jobs.runtime.masking import mask, scrub, scrub_value
 from scheduler.commands.operator import Failed, console, counted, operate, say_json
-from scheduler.commands.times import utc
+from scheduler.commands.times import all_in_utc, read_utc, utc
 
 COLUMNS: Final = (
     "status", "status_code", "error", "attempts", "parts", "sender", "route", "batch_id", "dispatch_id", "campaign", "template",
     "idempotency_key", "priority", "send_at", "due_at", "tried_again_at", "expires_at", "created_at", "sent_at", "finalized_at",
     "cancel_requested_at",
 )  # fmt: skip
-_TIME: Final = re.compile(r"\b\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:\d\d)?(?![\d:])")
-"""A time as PostgreSQL writes it into a text."""
 _ONE_ATTEMPT: Final = re.compile(r"\bafter 1 attempts\b")
 
 
@@ -128,15 +125,7 @@ def _carrier(one: Carrier) -> Text:
 
 def _fact(name: str, value: object) -> str:
     """A column of the row. Times read like those of the history below."""
-    return _time(str(value)) if name.endswith("_at") else scrub(str(value))
-
-
-def _time(text: str) -> str:
-    try:
-        return utc(instant(text))
-    except (ValueError, OverflowError):
-        # An owner of the table may write 'infinity', and a provider anything into a text.
-        return text
+    return read_utc(str(value)) if name.endswith("_at") else scrub(str(value))
 
 
 def _event(event: Event) -> Iterable[RenderableType]:
@@ -166,4 +155,4 @@ def _detail(event: Event) -> Text:
 
 def _in_words(detail: str) -> str:
     """The database's text of an event, with times like those of the events and a count of one in the singular."""
-    return _ONE_ATTEMPT.sub("after 1 attempt", _TIME.sub(lambda found: _time(found[0]), detail))
+    return _ONE_ATTEMPT.sub("after 1 attempt", all_in_utc(detail))

@@ -16,14 +16,14 @@ declare
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
     'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members',
     'outbox_erase_messages', 'outbox_erase_records', 'outbox_events', 'outbox_find_person',
-    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_has_ready', 'outbox_list_held',
-    'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders',
-    'outbox_match_again', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
-    'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_route',
-    'outbox_remove_sender', 'outbox_reschedule', 'outbox_resume_restored', 'outbox_run_upkeep',
-    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_route',
-    'outbox_set_sender', 'outbox_write_members'
+    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready',
+    'outbox_list_held', 'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes',
+    'outbox_list_senders', 'outbox_match_again', 'outbox_person_messages', 'outbox_person_numbers',
+    'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report',
+    'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_remove_route', 'outbox_remove_sender', 'outbox_reschedule', 'outbox_resume_restored',
+    'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
+    'outbox_set_route', 'outbox_set_sender', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -216,6 +216,7 @@ alter table outbox_engine.plans add column messages_day date;
 alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
+alter table outbox_engine.heartbeats add column credential text;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 alter table outbox_engine.dispatches add column other_batches text[];
 
@@ -802,6 +803,25 @@ begin
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
+end
+$$;
+
+create function outbox_engine.note_credential(
+  p_provider text, p_plan text, p_worker text, p_credential text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.heartbeats h
+  set credential = p_credential
+  from (
+    select x.provider, x.plan, x.worker
+    from outbox_engine.heartbeats x
+    where x.job = 'dispatch' and x.provider = p_provider and x.plan = p_plan and x.worker = p_worker
+      and x.credential is distinct from p_credential
+    for update skip locked
+  ) free
+  where h.job = 'dispatch' and h.provider = free.provider and h.plan = free.plan and h.worker = free.worker;
 end
 $$;
 
@@ -5503,6 +5523,17 @@ as $$
   limit 1
 $$;
 
+create function outbox_engine.is_current(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select not p_pause.replaced and (p_pause.credential = '' or coalesce((
+    select bool_or(coalesce(h.credential, p_pause.credential) = p_pause.credential)
+    from outbox_engine.heartbeats h
+    where h.job = 'dispatch' and h.provider = p_pause.provider and h.plan = p_pause.plan
+      and h.at > p_now - interval '90 seconds' and h.ended_at is null
+  ), true))
+$$;
+
 create function outbox_engine.silent_after(p_plan outbox_engine.plans) returns interval
 language sql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -9678,6 +9709,7 @@ begin
     p_timeline);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
+  perform outbox_engine.note_credential(p_provider, p_plan, p_worker, p_credential);
   if v_state ? 'dispatches' then
     return v_state || jsonb_build_object('due',
       case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);
@@ -11600,6 +11632,20 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.pauses_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, p_now)
+      order by p.provider, p.plan, p.since
+    ),
+    '[]'
+  )
+  from outbox_engine.plan_pauses p
+  where outbox_engine.stops_plan(p, p_now) and outbox_engine.is_current(p, p_now)
+$$;
+
 create or replace function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12674,6 +12720,317 @@ begin
 end
 $$;
 
+create function outbox_engine.why_remembered(
+  p_provider text, p_plan text, p_now timestamptz, out why text, out hint text
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := p_provider || ':' || p_plan;
+  v_sent bigint;
+begin
+  if exists (
+    select from outbox_engine.running_dispatchers d where d.provider = p_provider and d.plan = p_plan
+  ) then
+    why := format('a process sends for plan %s', v_name);
+    hint := 'Stop it, or correct its settings, first. outbox status lists processes.';
+  elsif exists (
+    select from outbox_engine.claimed_dispatches d where d.provider = p_provider and d.plan = p_plan
+    union all
+    select from outbox_engine.dispatches d
+    where d.provider = p_provider and d.plan = p_plan and d.lookup_at is not null
+  ) then
+    why := format('plan %s has unfinished requests', v_name);
+    hint := 'A process with its settings finishes them. Without one they end after 13 days.';
+  elsif exists (
+    select from outbox_engine.held_messages h where h.provider = p_provider and h.plan = p_plan
+  ) then
+    why := format('messages are held for plan %s', v_name);
+    hint := 'Cancel them with outbox cancel, or let a process of the plan try them.';
+  elsif exists (
+    select from outbox_engine.plan_pauses p
+    where p.provider = p_provider and p.plan = p_plan and p.kind = 'restored'
+  ) then
+    why := format('plan %s is paused since a restore', v_name);
+    hint := format('First run outbox resume --restored --provider %s --plan %s', p_provider, p_plan);
+  elsif exists (
+    select from public.outbox_route_plans m where m.provider = p_provider and m.plan = p_plan
+  ) then
+    why := format('a route names plan %s', v_name);
+    hint := 'Set the route without it: outbox routes lists routes.';
+  elsif exists (
+    select from public.outbox_senders s where s.provider = p_provider and s.plan = p_plan
+  ) then
+    why := format('a sender has a name at plan %s', v_name);
+    hint := 'Remove that name first: outbox senders lists senders.';
+  else
+    select outbox_engine.messages_of(p, outbox_engine.cap_day(p_now))
+    into v_sent
+    from outbox_engine.plans p
+    where p.provider = p_provider and p.plan = p_plan;
+    if v_sent > 0 and exists (select from outbox_engine.plans p where p.messages_per_day is not null) then
+      why := format('plan %s sent messages today that count for the daily cap', v_name);
+      hint := 'Forget it tomorrow (UTC).';
+    end if;
+  end if;
+end
+$$;
+
+create function public.outbox_forget_plan(p_provider text, p_plan text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_pauses bigint;
+  v_kept record;
+begin
+  delete from outbox_engine.feeds where provider = p_provider and plan = p_plan;
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  if not exists (
+    select from outbox_engine.matching_plans(null, null) p where p.provider = p_provider and p.plan = p_plan
+    union all
+    select from outbox_engine.heartbeats h where h.provider = p_provider and h.plan = p_plan
+  ) then
+    perform outbox_engine.refuse(
+      format('plan %s:%s is not known', p_provider, p_plan), 'outbox plans and outbox status list plans.');
+  end if;
+  v_kept := outbox_engine.why_remembered(p_provider, p_plan, v_now);
+  if v_kept.why is not null then
+    perform outbox_engine.refuse(v_kept.why, v_kept.hint);
+  end if;
+
+  with removed as (
+    delete from outbox_engine.plan_pauses where provider = p_provider and plan = p_plan returning 1
+  )
+  select count(*) into v_pauses from removed;
+  delete from outbox_engine.refused_contents where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.route_sends where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.returned_messages where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.plan_requests where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.heartbeats
+  where (job, provider, plan, worker) in (
+    select h.job, h.provider, h.plan, h.worker
+    from outbox_engine.heartbeats h
+    where h.provider = p_provider and h.plan = p_plan
+    for update skip locked);
+  delete from outbox_engine.plans where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.failed_requests where provider = p_provider and plan = p_plan;
+  perform pg_advisory_xact_lock(hashtext('outbox plan health'));
+  delete from outbox_engine.plan_health where provider = p_provider and plan = p_plan;
+  return jsonb_build_object('pauses', v_pauses);
+end
+$$;
+
+create function outbox_engine.is_sending(
+  p_heartbeat outbox_engine.heartbeats, p_every interval, p_now timestamptz
+) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_heartbeat.ended_at is null and p_heartbeat.at > p_now - interval '90 seconds'
+    or coalesce(p_heartbeat.at > p_now - p_every - interval '1 minute', false)
+$$;
+
+create function outbox_engine.stopping_pause(p_provider text, p_plan text, p_now timestamptz)
+returns setof outbox_engine.plan_pauses
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select p.*
+  from outbox_engine.plan_pauses p
+  where (p.provider = p_provider and p.plan = p_plan or p.kind = 'restored')
+    and outbox_engine.is_current(p, p_now)
+    and case
+      when p.kind in ('throttled', 'unreachable') then
+        p.until > p_now - interval '1 minute'
+        and greatest(p.until, p_now) - p.since >= interval '10 seconds'
+      else outbox_engine.stops_plan(p, p_now)
+    end
+  order by p.until > p_now desc, p.until desc
+  limit 1
+$$;
+
+create function outbox_engine.plan_states(p_every interval, p_now timestamptz)
+returns table (
+  provider text, plan text, is_alive boolean, code text, heard_at timestamptz,
+  pause outbox_engine.plan_pauses
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with dispatchers as (
+    select distinct on (h.provider, h.plan) h.provider, h.plan, h.ended_at is not null as has_ended,
+      coalesce(h.ended_at, h.at) as heard_at,
+      outbox_engine.is_sending(h, p_every, p_now) as is_sending
+    from outbox_engine.heartbeats h
+    where h.job = 'dispatch'
+    order by h.provider, h.plan, is_sending desc, coalesce(h.ended_at, h.at) desc
+  ),
+  -- Other jobs of a plan go on while it may not claim.
+  others as (
+    select h.provider, h.plan, max(h.at) as at
+    from outbox_engine.heartbeats h
+    where h.job in ('recover', 'reconcile', 'inbound') and h.at > p_now - interval '90 seconds'
+    group by h.provider, h.plan
+  ),
+  named as (
+    select distinct m.provider, m.plan
+    from public.outbox_route_plans m
+    left join public.outbox_routes r on r.id = m.route
+    where r.retired_at is null
+  ),
+  known as (
+    select x.provider, x.plan, coalesce(d.is_sending, false) as is_sending, d.heard_at,
+      coalesce(d.has_ended, false) as has_ended,
+      -- They may tick a moment after the last claim of their process.
+      coalesce(o.at > coalesce(
+        d.heard_at + make_interval(secs => case when d.has_ended then 2 else 30 end), '-infinity'
+      ), false) as is_up,
+      n.plan is not null as is_named
+    from (
+      select d.provider, d.plan from dispatchers d
+      union select o.provider, o.plan from others o
+      union select n.provider, n.plan from named n
+      union select p.provider, p.plan from outbox_engine.plan_pauses p where p.kind = 'account'
+    ) x
+    left join dispatchers d using (provider, plan)
+    left join others o using (provider, plan)
+    left join named n using (provider, plan)
+  )
+  select k.provider, k.plan, k.is_sending or w.is_waiting,
+    case
+      when not (k.is_sending or w.is_waiting) then 'no_process'
+      when p.plan is not null then 'paused'
+      when not k.is_sending then 'not_claiming'
+    end,
+    k.heard_at, p
+  from known k
+  left join lateral outbox_engine.stopping_pause(k.provider, k.plan, p_now) p on true
+  -- A pause that began since the last claim is of a process that asked the provider before it claims.
+  cross join lateral (
+    select k.is_up or coalesce(p.kind = 'account' and p.until > p_now - interval '1 minute'
+      and p.since > coalesce(k.heard_at, '-infinity'), false) as is_waiting
+  ) w
+  where k.is_sending or w.is_waiting or k.is_named
+    or not k.has_ended and k.heard_at > p_now - interval '1 day'
+  order by k.provider, k.plan
+$$;
+
+create function outbox_engine.silence_json() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((
+    select jsonb_build_object(
+      'code', case when h.ended_at is null then 'no_scheduler' else 'stopped' end,
+      'since', coalesce(h.ended_at, h.at))
+    from outbox_engine.heartbeats h
+    where h.job <> 'webhook'
+    order by coalesce(h.ended_at, h.at) desc, h.ended_at
+    limit 1
+  ), '{"code": "never_ran"}')
+$$;
+
+create function outbox_engine.due_since(p_able text[], p_is_theirs boolean, p_now timestamptz)
+returns timestamptz
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select min(f.due_at)
+  from outbox_engine.first_rows() f
+  where f.due_at <= p_now
+    and p_is_theirs = exists (
+      select from outbox_engine.route_members() m
+      where m.id = f.route and outbox_engine.plan_name(m.provider, m.plan) = any (p_able))
+$$;
+
+create function outbox_engine.standstill_json(p_able text[], p_now timestamptz) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_day constant date := outbox_engine.cap_day(p_now);
+  v_due_since constant timestamptz := outbox_engine.due_since(p_able, true, p_now);
+begin
+  if v_due_since is null then
+    return null;
+  elsif exists (
+    select from outbox_engine.plans p
+    where outbox_engine.plan_name(p.provider, p.plan) = any (p_able)
+      and p.messages_per_day <= outbox_engine.messages_of_day(v_day)
+  ) then
+    return jsonb_build_object(
+      'code', 'daily_cap', 'since', null, 'until', (v_day + 1)::timestamp at time zone 'UTC');
+  elsif v_due_since <= p_now - interval '2 minutes'
+    and not exists (
+      select from outbox_engine.plan_requests r
+      where r.kind = 'send' and r.second > p_now - interval '2 minutes')
+    and not exists (
+      select from outbox_engine.plans p
+      where outbox_engine.plan_name(p.provider, p.plan) = any (p_able)
+        and (outbox_engine.tokens_now(p, p_now) < 1 or outbox_engine.requests_left(p, p_now) = 0))
+  then
+    return jsonb_build_object('code', 'stalled', 'since', v_due_since);
+  end if;
+  return null;
+end
+$$;
+
+create function public.outbox_verdict(
+  p_project text default null, p_every_seconds double precision default null
+) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_every constant interval := make_interval(secs => p_every_seconds);
+  v_hosts constant text[] := (select hosts from outbox_engine.installation);
+  v_alive bigint;
+  v_able text[];
+  v_plans jsonb;
+  v_bad jsonb;
+  v_why jsonb;
+  v_held jsonb;
+  v_stranded_since timestamptz;
+begin
+  select count(*) filter (where s.is_alive),
+    coalesce(array_agg(outbox_engine.plan_name(s.provider, s.plan)) filter (where s.code is null), '{}'),
+    coalesce(jsonb_agg(
+      jsonb_build_object('provider', s.provider, 'plan', s.plan, 'code', s.code,
+        'since', case when s.code <> 'paused' then s.heard_at end)
+      || case when s.code = 'paused' then outbox_engine.pause_json(s.provider, s.plan, (s.pause).kind,
+        (s.pause).reason, (s.pause).since, (s.pause).until, v_now) else '{}' end
+      order by s.provider, s.plan), '[]')
+  into v_alive, v_able, v_plans
+  from outbox_engine.plan_states(v_every, v_now) s;
+  v_bad := jsonb_path_query_first(v_plans, '$[*] ? (@.code == "paused" || @.code == "not_claiming")');
+
+  if v_alive = 0 then
+    v_why := outbox_engine.silence_json();
+  elsif v_hosts <> '{}' and p_project <> all (v_hosts) then
+    v_why := '{"code": "unbound"}';
+  elsif v_able = '{}' then
+    v_why := v_bad;
+  else
+    v_why := outbox_engine.standstill_json(v_able, v_now);
+  end if;
+  if v_why is not null then
+    return jsonb_build_object(
+      'at', v_now, 'works', false,
+      'verdict', case when v_why ->> 'code' = 'paused' then 'paused' else 'not_sending' end,
+      'code', v_why ->> 'code', 'since', v_why ->> 'since', 'until', v_why ->> 'until', 'plans', v_plans);
+  end if;
+
+  v_held := jsonb_path_query_first(outbox_engine.held_json(),
+    '$[*] ? (@.by_sender == true && @.sender == null && @.messages > 0)');
+  v_stranded_since := outbox_engine.due_since(v_able, false, v_now - interval '2 minutes');
+  v_bad := jsonb_path_query_first(v_plans, '$[*] ? (@.code != null)');
+  return jsonb_build_object(
+    'at', v_now, 'verdict', case when coalesce(v_held, v_bad) is null and v_stranded_since is null
+      then 'sending' else 'in_part' end,
+    'works', v_held is null and v_stranded_since is null,
+    'code', coalesce(case when v_held is not null then 'held' end, v_bad ->> 'code',
+      case when v_stranded_since is not null then 'stranded' end),
+    'since', coalesce(v_held ->> 'since', v_bad ->> 'since', v_stranded_since::text),
+    'until', case when v_held is null then v_bad ->> 'until' end,
+    'plans', v_plans, 'held', v_held);
+end
+$$;
+
 create or replace function outbox_engine.dispatch_history(p_outbox_id bigint)
 returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, detail text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -13492,8 +13849,10 @@ revoke all on function public.outbox_list_routes, public.outbox_match_again, pub
 grant execute on function public.outbox_list_routes, public.outbox_match_again, public.outbox_remove_route, public.outbox_set_route to service_role;
 revoke all on function public.outbox_list_senders, public.outbox_remove_sender, public.outbox_set_sender from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_senders, public.outbox_remove_sender, public.outbox_set_sender to service_role;
-revoke all on function public.outbox_list_plans, public.outbox_pin_plan from public, anon, authenticated, service_role;
-grant execute on function public.outbox_list_plans, public.outbox_pin_plan to service_role;
+revoke all on function public.outbox_list_plans, public.outbox_pin_plan, public.outbox_forget_plan from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_plans, public.outbox_pin_plan, public.outbox_forget_plan to service_role;
+revoke all on function public.outbox_verdict from public, anon, authenticated, service_role;
+grant execute on function public.outbox_verdict to service_role;
 revoke all on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records from public, anon, authenticated, service_role;
 grant execute on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records to service_role;
 revoke all on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records from public, anon, authenticated, service_role;

@@ -162,6 +162,7 @@ alter table outbox_engine.plans add column messages_day date;
 alter table outbox_engine.plans add column messages_today bigint not null default 0;
 alter table outbox_engine.heartbeats add column was_at timestamptz;
 alter table outbox_engine.heartbeats add column ended_at timestamptz;
+alter table outbox_engine.heartbeats add column credential text;
 alter table outbox_engine.dispatches add column missed_provider_at timestamptz;
 alter table outbox_engine.dispatches add column other_batches text[];
 

@@ -833,6 +833,13 @@ export type OutboxDatabase = {
         }
         Returns: number
       }
+      outbox_forget_plan: {
+        Args: {
+          p_provider: string
+          p_plan: string
+        }
+        Returns: Json
+      }
       outbox_has_ready: {
         Args: {
           p_urgent_only: boolean
@@ -1271,6 +1278,13 @@ export type OutboxDatabase = {
           p_retention_days: number
           p_body_retention_days: number
           p_most: number
+        }
+        Returns: Json
+      }
+      outbox_verdict: {
+        Args: {
+          p_project?: string | null
+          p_every_seconds?: number | null
         }
         Returns: Json
       }

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,30 @@ def test_missing_setting_exits_2_with_one_line(
     assert (code, said.out) == (2, "")
     assert "SUPABASE_SECRET_KEY" in said.err
     assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("status --json", 2, "SUPABASE_SECRET_KEY is not set"),
+        ("retry one --json", 2, "'one' is not the id of a message"),
+        ("nonsense --json", 2, "No such command"),
+        ("schema status --json", 2, "SUPABASE_SECRET_KEY is not set"),
+    ],
+)
+def test_error_beside_json_is_one_object(
+    command: str, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SUPABASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("SUPABASE_SECRET_KEY", "")
+
+    assert run_command_line(command.split()) == code
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    error = json.loads(said.err)
+    assert (error["exit_code"], error["errors"]) == (code, [error["error"]])
+    assert says in error["error"]
 
 
 @pytest.mark.parametrize(

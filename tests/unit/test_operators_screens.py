@@ -1,10 +1,15 @@
 """What operators' commands print: lines that fit the terminal or the pipe."""
 
+import io
+import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from rich.text import Text
 
+from jobs.gateway.alarms import setting_of
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.history import Trace
@@ -12,8 +17,8 @@ from jobs.gateway.status import Held, PlanLimits, RaisedAlarm
 from jobs.gateway.values import alarm_detail
 from scheduler.commands import status_view, trace
 from scheduler.commands.campaign import listing
-from scheduler.commands.operator import failure
-from scheduler.commands.terminal import console
+from scheduler.commands.operator import failure, say_json
+from scheduler.commands.terminal import console, replace_what_streams_lack
 
 Captured = pytest.CaptureFixture[str]
 SPRING = Listed(
@@ -70,7 +75,23 @@ def test_piped_lines_have_no_trailing_spaces(monkeypatch: pytest.MonkeyPatch, ca
     assert [line for line in lines if line != line.rstrip()] == []
 
 
-@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("", 160), ("0", 160), ("wide", 160)])
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii"])
+def test_console_without_emoji_prints_question_marks(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON escapes what the console lacks, so it stays readable."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, write_through=True))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    replace_what_streams_lack()
+
+    console().print(Text("Ana 🎂 +1202•••0100", style="red"))
+    say_json({"name": "Ana 🎂"})
+
+    line, as_json = written.getvalue().decode(encoding).splitlines()
+    assert line.replace("•", "?") == "Ana ? +1202???0100"
+    assert json.loads(as_json) == {"name": "Ana 🎂"}
+
+
+@pytest.mark.parametrize(("columns", "width"), [("80", 80), ("", 100_000), ("0", 100_000), ("wide", 100_000)])
 def test_columns_set_the_width_of_pipes(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
     monkeypatch.setenv("COLUMNS", columns)
 
@@ -130,6 +151,29 @@ def test_alarm_names_the_default_sender() -> None:
     assert alarm_detail({"sender": None, "plan": "p", "reason": None}) == {"sender": "default", "plan": "p"}
     assert alarm_detail({"sender": "Shop"}) == {"sender": "Shop"}
     assert alarm_detail({"count": 0}) == {"count": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "detail", "setting"),
+    [
+        ("plan.paused", {"provider": "sinch", "reason": "HTTP 401 no"}, "SINCH_API_TOKEN"),
+        ("plan.paused", {"provider": "vonage", "reason": "HTTP 401 no"}, "VONAGE_PRIVATE_KEY"),
+        ("plan.paused", {"provider": "sinch", "reason": "HTTP 402 no money"}, None),
+        ("plan.paused", {"provider": "other", "reason": "HTTP 401"}, None),
+        (
+            "content.held",
+            {"provider": "sinch", "sender": "default", "of": "different texts", "reason": "x"},
+            "SINCH_FROM_NUMBER",
+        ),
+        ("content.held", {"provider": "sinch", "sender": "default", "of": "one text", "reason": "x"}, None),
+        ("content.held", {"provider": "sinch", "sender": "Shop", "of": "different texts", "reason": "x"}, None),
+        ("daily_cap.near", {"day": "2027-01-15"}, "MAX_MESSAGES_PER_DAY"),
+    ],
+)
+def test_alarm_names_the_setting_to_change(kind: str, detail: dict[str, str], setting: str | None) -> None:
+    assert setting_of(kind, detail) == setting
+    shown = status_view.alarms(0, [RaisedAlarm(datetime(2027, 1, 15, tzinfo=UTC), kind, detail, acknowledged=True)]).plain
+    assert (f", check {setting}" in shown) is (setting is not None)
 
 
 def test_held_texts_are_shown_without_numbers(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:

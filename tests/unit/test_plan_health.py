@@ -15,7 +15,7 @@ DISPATCH = Dispatch("d", "1", None, "text", None, 0.0, ("+12025550100",))
 
 @pytest.fixture
 def health() -> PlanHealth:
-    return PlanHealth("plan")
+    return PlanHealth("plan", provider="sinch")
 
 
 def answer(paused: str | None = None) -> Claim:
@@ -39,6 +39,22 @@ def test_pause_is_logged_once_until_a_request_succeeds(health: PlanHealth) -> No
 
     assert levels(logs, "plan.paused") == ["warning", "debug", "debug", "warning"]
     assert levels(logs, "plan.resumed") == ["info"]
+
+
+def test_log_names_the_setting_to_change(health: PlanHealth) -> None:
+    def settings_of(reason: str, *refused: tuple[Refusal, str]) -> list[str | None]:
+        with capture_logs() as logs:
+            health.claimed(Claim((), False, False, (), "account", None, reason, 1.0), urgent_only=False)
+            for why, error in refused:
+                health.refused(DISPATCH, Refused(why=why, error=error))
+        return [entry.get("setting") for entry in logs]
+
+    assert settings_of("HTTP 401 no", (Refusal.ACCOUNT, "HTTP 404 no"), (Refusal.SETTING, "HTTP 400 invalid from")) == [
+        "SINCH_API_TOKEN",
+        "SINCH_SERVICE_PLAN_ID",
+        "SINCH_FROM_NUMBER",
+    ]
+    assert settings_of("HTTP 402 no money", (Refusal.THROTTLED, "HTTP 429")) == [None, None]
 
 
 def test_pause_of_another_kind_is_logged(health: PlanHealth) -> None:

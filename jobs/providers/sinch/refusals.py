@@ -92,6 +92,10 @@ RULES: Final[tuple[Rule, ...]] = (
 """Why Sinch refused a request, by HTTP status, code and words. The first row that matches counts."""
 
 
+SETTINGS: Final = {401: "SINCH_API_TOKEN", 404: "SINCH_SERVICE_PLAN_ID", 405: "SINCH_BASE_URL"}
+"""The setting to check after an answer of this status that stops the plan. 402 and 403 are about the account itself."""
+
+
 def outcome(answer: Answer, sent: Sent) -> Outcome:
     """The outcome of a submission whose answer is no 201 (:mod:`jobs.providers.sinch.acceptance` reads those)."""
     status = answer.status

@@ -86,6 +86,10 @@ RULES: Final[tuple[Rule, ...]] = (
 """Why Vonage refused a request, by HTTP status, title and parameter. The first row that matches counts."""
 
 
+SETTINGS: Final = {401: "VONAGE_PRIVATE_KEY", 404: "VONAGE_BASE_URL", 405: "VONAGE_BASE_URL"}
+"""The setting to check after an answer of this status that stops the plan. 402 and 403 are about the account itself."""
+
+
 def outcome(answer: Answer, sent: Sent) -> Outcome:
     """The outcome of a submission whose answer is no 202 (:mod:`jobs.providers.vonage.acceptance` reads those)."""
     status = answer.status

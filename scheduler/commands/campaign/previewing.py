@@ -15,6 +15,7 @@ from jobs.gateway.operating import Operating
 from jobs.runtime.masking import mask, scrub
 from scheduler.commands.campaign import costs, countries
 from scheduler.commands.operator import console, counted, operate, say_json
+from scheduler.commands.times import all_in_utc
 
 _STATUS: Final = {
     "draft": "a draft: this is what would go out if it were started now",
@@ -57,7 +58,7 @@ def preview(
         if total.countries:
             out.print(costs.table_of(total.countries))
         for problem in total.problems:
-            out.print(Text(f"{problem.messages:,} will not go: {scrub(problem.name or '')}", "yellow"))
+            out.print(Text(f"{problem.messages:,} will not go: {scrub(all_in_utc(problem.name or ''))}", "yellow"))
         for warning in total.warnings:
             out.print(Text(scrub(warning), "yellow"))
         return 0
@@ -72,7 +73,7 @@ def _rows(rows: Sequence[PreviewRow]) -> RenderableType:
     table.add_column("parts", justify="right")
     table.add_column("text, or why not")
     for row in rows:
-        text = Text(row.body or "") if row.problem is None else Text(scrub(row.problem), "yellow")
+        text = Text(row.body or "") if row.problem is None else Text(scrub(all_in_utc(row.problem)), "yellow")
         table.add_row(row.external_id, mask(row.recipient), _when(row), row.country or "", str(row.parts or ""), text)
     return table
 

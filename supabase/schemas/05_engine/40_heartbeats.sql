@@ -20,6 +20,8 @@ create table outbox_engine.heartbeats (
   was_at timestamptz,
   -- When the process said that it has ended.
   ended_at timestamptz,
+  -- Dispatch job only: the fingerprint of the credential that its process uses.
+  credential text,
   primary key (job, provider, plan, worker)
 ) with (fillfactor = 50);
 alter table outbox_engine.heartbeats enable row level security;
@@ -67,6 +69,26 @@ begin
       when h.at < excluded.at - interval '1 day' then excluded.since
       else least(h.since, excluded.since)
     end;
+end
+$$;
+
+-- Called by the claim after its heartbeat: notes the fingerprint of the credential. Never waits.
+create function outbox_engine.note_credential(
+  p_provider text, p_plan text, p_worker text, p_credential text
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  update outbox_engine.heartbeats h
+  set credential = p_credential
+  from (
+    select x.provider, x.plan, x.worker
+    from outbox_engine.heartbeats x
+    where x.job = 'dispatch' and x.provider = p_provider and x.plan = p_plan and x.worker = p_worker
+      and x.credential is distinct from p_credential
+    for update skip locked
+  ) free
+  where h.job = 'dispatch' and h.provider = free.provider and h.plan = free.plan and h.worker = free.worker;
 end
 $$;
 

@@ -207,6 +207,19 @@ as $$
   limit 1
 $$;
 
+-- Whether operators see a pause: not where all processes of the plan use other credentials by now. A process
+-- of release 0.1.0 does not say which one it uses.
+create function outbox_engine.is_current(p_pause outbox_engine.plan_pauses, p_now timestamptz) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select not p_pause.replaced and (p_pause.credential = '' or coalesce((
+    select bool_or(coalesce(h.credential, p_pause.credential) = p_pause.credential)
+    from outbox_engine.heartbeats h
+    where h.job = 'dispatch' and h.provider = p_pause.provider and h.plan = p_pause.plan
+      and h.at > p_now - interval '90 seconds' and h.ended_at is null
+  ), true))
+$$;
+
 -- Called by the claim. Where the account was refused under other credentials and never under this one, the
 -- messages of refused probes become ready, for this credential to try.
 create function outbox_engine.try_new_credential(

@@ -326,6 +326,7 @@ begin
     p_timeline);
   perform outbox_engine.record_heartbeat('dispatch', p_provider, p_plan, p_worker, p_allowed_countries,
     p_schema_version);
+  perform outbox_engine.note_credential(p_provider, p_plan, p_worker, p_credential);
   if v_state ? 'dispatches' then
     return v_state || jsonb_build_object('due',
       case when v_state ? 'paused' then outbox_engine.jobs_due(p_provider, p_plan, p_host, v_now) end);

@@ -47,8 +47,8 @@ as $$
   )
 $$;
 
--- Every pause that stops a plan, as operators see it, without those of credentials that another one
--- replaced.
+-- Every pause that stops a plan, as operators see it, without those of credentials that no process uses any
+-- more.
 create function outbox_engine.pauses_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -60,7 +60,7 @@ as $$
     '[]'
   )
   from outbox_engine.plan_pauses p
-  where outbox_engine.stops_plan(p, p_now) and not p.replaced
+  where outbox_engine.stops_plan(p, p_now) and outbox_engine.is_current(p, p_now)
 $$;
 
 -- Called by `outbox pause`. No process claims for these plans until that time, or, where none is given,

@@ -136,7 +136,113 @@ begin
 end
 $$;
 
+-- What keeps a plan from being forgotten, as a sentence and what to do about it. Null where nothing does.
+create function outbox_engine.why_remembered(
+  p_provider text, p_plan text, p_now timestamptz, out why text, out hint text
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name constant text := p_provider || ':' || p_plan;
+  v_sent bigint;
+begin
+  if exists (
+    select from outbox_engine.running_dispatchers d where d.provider = p_provider and d.plan = p_plan
+  ) then
+    why := format('a process sends for plan %s', v_name);
+    hint := 'Stop it, or correct its settings, first. outbox status lists processes.';
+  elsif exists (
+    select from outbox_engine.claimed_dispatches d where d.provider = p_provider and d.plan = p_plan
+    union all
+    select from outbox_engine.dispatches d
+    where d.provider = p_provider and d.plan = p_plan and d.lookup_at is not null
+  ) then
+    why := format('plan %s has unfinished requests', v_name);
+    hint := 'A process with its settings finishes them. Without one they end after 13 days.';
+  elsif exists (
+    select from outbox_engine.held_messages h where h.provider = p_provider and h.plan = p_plan
+  ) then
+    why := format('messages are held for plan %s', v_name);
+    hint := 'Cancel them with outbox cancel, or let a process of the plan try them.';
+  elsif exists (
+    select from outbox_engine.plan_pauses p
+    where p.provider = p_provider and p.plan = p_plan and p.kind = 'restored'
+  ) then
+    why := format('plan %s is paused since a restore', v_name);
+    hint := format('First run outbox resume --restored --provider %s --plan %s', p_provider, p_plan);
+  elsif exists (
+    select from public.outbox_route_plans m where m.provider = p_provider and m.plan = p_plan
+  ) then
+    why := format('a route names plan %s', v_name);
+    hint := 'Set the route without it: outbox routes lists routes.';
+  elsif exists (
+    select from public.outbox_senders s where s.provider = p_provider and s.plan = p_plan
+  ) then
+    why := format('a sender has a name at plan %s', v_name);
+    hint := 'Remove that name first: outbox senders lists senders.';
+  else
+    select outbox_engine.messages_of(p, outbox_engine.cap_day(p_now))
+    into v_sent
+    from outbox_engine.plans p
+    where p.provider = p_provider and p.plan = p_plan;
+    if v_sent > 0 and exists (select from outbox_engine.plans p where p.messages_per_day is not null) then
+      why := format('plan %s sent messages today that count for the daily cap', v_name);
+      hint := 'Forget it tomorrow (UTC).';
+    end if;
+  end if;
+end
+$$;
+
+-- Called by `outbox plans forget`: removes what the engine keeps of a plan that nobody uses, such as one with
+-- a typing error in its name: its limits, its pauses, its heartbeats and its health. Its requests, and what
+-- ended pauses after a restore, stay as history. Returns how many pauses were removed.
+create function public.outbox_forget_plan(p_provider text, p_plan text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_pauses bigint;
+  v_kept record;
+begin
+  delete from outbox_engine.feeds where provider = p_provider and plan = p_plan;
+  perform outbox_engine.hold_plan(p_provider, p_plan);
+  if not exists (
+    select from outbox_engine.matching_plans(null, null) p where p.provider = p_provider and p.plan = p_plan
+    union all
+    select from outbox_engine.heartbeats h where h.provider = p_provider and h.plan = p_plan
+  ) then
+    perform outbox_engine.refuse(
+      format('plan %s:%s is not known', p_provider, p_plan), 'outbox plans and outbox status list plans.');
+  end if;
+  v_kept := outbox_engine.why_remembered(p_provider, p_plan, v_now);
+  if v_kept.why is not null then
+    perform outbox_engine.refuse(v_kept.why, v_kept.hint);
+  end if;
+
+  with removed as (
+    delete from outbox_engine.plan_pauses where provider = p_provider and plan = p_plan returning 1
+  )
+  select count(*) into v_pauses from removed;
+  delete from outbox_engine.refused_contents where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.route_sends where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.returned_messages where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.plan_requests where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.heartbeats
+  where (job, provider, plan, worker) in (
+    select h.job, h.provider, h.plan, h.worker
+    from outbox_engine.heartbeats h
+    where h.provider = p_provider and h.plan = p_plan
+    for update skip locked);
+  delete from outbox_engine.plans where provider = p_provider and plan = p_plan;
+  delete from outbox_engine.failed_requests where provider = p_provider and plan = p_plan;
+  perform pg_advisory_xact_lock(hashtext('outbox plan health'));
+  delete from outbox_engine.plan_health where provider = p_provider and plan = p_plan;
+  return jsonb_build_object('pauses', v_pauses);
+end
+$$;
+
 -- Called by commands, with the server's key.
-revoke all on function public.outbox_list_plans, public.outbox_pin_plan
+revoke all on function public.outbox_list_plans, public.outbox_pin_plan, public.outbox_forget_plan
 from public, anon, authenticated, service_role;
-grant execute on function public.outbox_list_plans, public.outbox_pin_plan to service_role;
+grant execute on function public.outbox_list_plans, public.outbox_pin_plan, public.outbox_forget_plan
+to service_role;
