@@ -121,6 +121,11 @@ as $$
     join outbox_engine.duplicate_sends x on x.outbox_id = o.id
     where o.is_own
     union all
+    select 'outbox_event_deliveries', to_jsonb(d) - 'payload', o.id
+    from messages o
+    join public.outbox_event_deliveries d on d.outbox_id = o.id
+    where o.is_own
+    union all
     select 'held_messages', to_jsonb(h), o.id
     from messages o
     join outbox_engine.held_messages h on h.outbox_id = o.id
@@ -190,6 +195,8 @@ as $$
   where s.recipient = any (p_recipients)
   union all
   select 'consents', to_jsonb(c) from outbox_engine.consents c where c.recipient = any (p_recipients)
+  union all
+  select 'notices', to_jsonb(n) from outbox_engine.notices n where n.recipient = any (p_recipients)
   union all
   select 'help_answers', to_jsonb(h) from outbox_engine.help_answers h where h.recipient = any (p_recipients)
   union all

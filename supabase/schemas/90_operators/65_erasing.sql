@@ -195,6 +195,7 @@ begin
   get diagnostics v_adopted = row_count;
   delete from outbox_engine.campaign_sends where recipient = any (p_recipients);
   delete from outbox_engine.auth_codes where recipient = any (p_recipients);
+  perform outbox_engine.erase_notices(p_recipients);
   -- The walk through consents begins again, if it came as far as one of these numbers.
   update outbox_engine.walks set position = '' where name = 'consents' and position = any (p_recipients);
   return jsonb_build_object('consents', v_consents, 'help_answers', v_answers, 'adopted_messages', v_adopted);

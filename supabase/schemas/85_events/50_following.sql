@@ -1,0 +1,181 @@
+-- Following: what the history announces becomes deliveries. One process at a time does it.
+
+-- An endpoint as the follower sees it. `free` says how many deliveries it may get at once.
+create type outbox_engine.event_lane as (
+  endpoint_id bigint,
+  include_recipient boolean,
+  event_types text[],
+  history_after bigint,
+  free integer
+);
+
+-- Whether this endpoint gets events of this type.
+create function outbox_engine.wants_event(p_event_types text[], p_type text) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_event_types is null then p_type <> 'message.sent' else p_type = any (p_event_types) end
+    or p_type = 'webhook.test';
+end
+$$;
+
+-- Taken by the follower and by a replay, which make deliveries, until their transaction ends. Whoever removes
+-- messages takes it shared, so that no delivery of a removed message comes later.
+create function outbox_engine.try_lock_events() returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return pg_try_advisory_xact_lock(hashtext('outbox events'), 0);
+end
+$$;
+
+create function outbox_engine.lock_events() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtext('outbox events'), 0);
+end
+$$;
+
+create function outbox_engine.lock_events_shared() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(hashtext('outbox events'), 0);
+end
+$$;
+
+-- The events that the next `p_rows` rows of the history announce, up to `p_to`, and `read_to`: the last of
+-- these rows. One row without an event where they announce none.
+create function outbox_engine.announced_in(p_after bigint, p_to bigint, p_rows integer, p_with_sent boolean)
+returns table (history public.outbox_events, message public.outbox, message_status text, read_to bigint)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+  with stretch as materialized (
+    select e
+    from public.outbox_events e
+    where e.id > p_after and e.id <= p_to
+    order by e.id
+    limit p_rows
+  ),
+  bounds as (
+    select case when count(*) = p_rows then max((s.e).id) else p_to end as read_to from stretch s
+  ),
+  announced as (
+    select s.e, m.o, coalesce(
+      case when (s.e).event = 'accepted' and (s.e).status = 'sent' and p_with_sent then 'sent' end,
+      outbox_engine.announced_status(
+        (s.e).event, (s.e).status, (m.o).status, (m.o).reported_rank, (m.o).dispatch_id = (s.e).dispatch_id)
+    ) as status
+    from stretch s
+    cross join lateral (select o from public.outbox o where o.id = (s.e).outbox_id limit 1) m
+    where (s.e).event <> 'accepted' or p_with_sent
+  )
+  select a.e, a.o, a.status, b.read_to
+  from bounds b
+  left join announced a on a.status is not null
+  order by (a.e).id
+$$;
+
+-- Makes deliveries of what the history announces, from where it was followed to as far as it is safe, for at
+-- most `p_most` events. Those that an endpoint may get at once are leased to the caller. The same status of a
+-- message is not told twice, unless it went on in between. Returns whether it may have more to read.
+create function outbox_engine.follow_history(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint, p_worker text,
+  p_until timestamptz, p_now timestamptz
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_from constant bigint := (select followed_to from outbox_engine.event_follow);
+  v_with_sent constant boolean := exists (
+    select from unnest(p_lanes) l where 'message.sent' = any (l.event_types));
+  v_events integer;
+  v_last bigint;
+  v_read_to bigint;
+begin
+  if v_from >= p_safe_to then
+    return false;
+  end if;
+  with announced as materialized (
+    select * from outbox_engine.announced_in(v_from, p_safe_to, p_rows, v_with_sent)
+  ),
+  events as materialized (
+    select a.*, (a.history).id as history_id, (a.message).id as outbox_id,
+      outbox_engine.event_type_of(a.message_status) as type
+    from announced a
+    where a.message_status is not null
+      and not exists (
+        select from announced b
+        where (b.message).id = (a.message).id and b.message_status = a.message_status
+          and (b.history).id < (a.history).id and a.message_status <> 'sent'
+          and not outbox_engine.went_on((a.message).id, (b.history).id, (a.history).id))
+    order by (a.history).id
+    limit p_most
+  ),
+  wanted as (
+    select e.*, l.endpoint_id, l.include_recipient, l.free,
+      row_number() over (partition by l.endpoint_id order by e.history_id) as place
+    from events e
+    join unnest(p_lanes) l on e.history_id > l.history_after
+      and outbox_engine.wants_event(l.event_types, e.type)
+      and not exists (
+        select from public.outbox_event_deliveries d
+        where d.outbox_id = e.outbox_id and d.endpoint_id = l.endpoint_id
+          and d.message_status = e.message_status
+          and (e.message_status <> 'sent' or d.history_id = e.history_id)
+          and not outbox_engine.went_on(e.outbox_id, d.history_id, e.history_id))
+  ),
+  made as (
+    insert into public.outbox_event_deliveries (
+      endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
+    select w.endpoint_id, w.outbox_id, w.history_id, w.type, w.message_status,
+      case when w.place > w.free then p_now end, p_now,
+      outbox_engine.message_body(w.message, w.history, w.message_status, w.include_recipient)
+    from wanted w
+    order by w.history_id, w.endpoint_id
+    on conflict do nothing
+    returning id, endpoint_id, next_at
+  ),
+  leased as (
+    insert into outbox_engine.event_leases (delivery_id, endpoint_id, worker, leased_at, until)
+    select m.id, m.endpoint_id, p_worker, p_now, p_until from made m where m.next_at is null
+  )
+  select (select count(*) from events), (select max(e.history_id) from events e),
+    (select max(a.read_to) from announced a)
+  into v_events, v_last, v_read_to;
+  if v_events = p_most then
+    v_read_to := v_last;
+  end if;
+  update outbox_engine.event_follow set followed_to = v_read_to;
+  return v_read_to < p_safe_to;
+end
+$$;
+
+-- Makes deliveries of new notices, to be sent as soon as their endpoint may get some. An endpoint for which
+-- one is made after it was disabled gets it once it is enabled.
+create function outbox_engine.follow_notices(p_lanes outbox_engine.event_lane[], p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.notices where is_new) then
+    return;
+  end if;
+  with taken as (
+    update outbox_engine.notices
+    set is_new = false
+    where id = any (array(
+      select id from outbox_engine.notices where is_new order by id limit 200 for update skip locked))
+    returning *
+  )
+  insert into public.outbox_event_deliveries (endpoint_id, notice_id, type, next_at, created_at, payload)
+  select l.endpoint_id, n.id, n.type, p_now, p_now,
+    outbox_engine.notice_body(n::outbox_engine.notices, l.include_recipient)
+  from taken n
+  join unnest(p_lanes) l on coalesce(n.endpoint_id, l.endpoint_id) = l.endpoint_id
+    and outbox_engine.wants_event(l.event_types, n.type)
+  order by n.id, l.endpoint_id
+  on conflict do nothing;
+end
+$$;
