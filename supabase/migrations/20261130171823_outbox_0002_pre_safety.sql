@@ -551,8 +551,8 @@ comment on column public.outbox_event_deliveries.payload is
 -- Deliveries that a process is sending. A row of its own, so that the delivery is written once less.
 create table outbox_engine.event_leases (
   delivery_id bigint primary key,
-  -- A result counts as a failure under this number only.
-  token bigint generated always as identity,
+  -- The claim, from the sequence below. A failure counts under this number only.
+  token bigint not null,
   endpoint_id bigint not null,
   worker text not null,
   leased_at timestamptz not null,
@@ -560,6 +560,9 @@ create table outbox_engine.event_leases (
 );
 alter table outbox_engine.event_leases enable row level security;
 
+create sequence outbox_engine.event_claims;
+
+create index event_leases_token on outbox_engine.event_leases (token);
 create index event_leases_until on outbox_engine.event_leases (until);
 create index event_leases_endpoint on outbox_engine.event_leases (endpoint_id);
 
@@ -598,7 +601,16 @@ create type outbox_engine.event_lane as (
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  share integer,
   free integer
+);
+
+create type outbox_engine.event_claim as (
+  token bigint,
+  worker text,
+  most integer,
+  at timestamptz,
+  until timestamptz
 );
 
 create type outbox_engine.event_result as (
@@ -11006,6 +11018,13 @@ begin
   select * into f from outbox_engine.event_follow;
   if f.safe_to = v_last then
     return f.safe_to;
+  elsif v_last < f.safe_to then
+    -- The ids began again: the owner emptied the history and restarted them.
+    update outbox_engine.event_lanes set history_after = least(history_after, v_last);
+    update outbox_engine.event_follow
+    set followed_to = least(followed_to, v_last), safe_to = v_last, marked_to = null, marked_by = null,
+      marked_at = null;
+    return v_last;
   end if;
   v_writers := outbox_engine.history_writers();
   if v_writers = '{}' then
@@ -11266,6 +11285,28 @@ begin
 end
 $$;
 
+create function outbox_engine.lanes_left(
+  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+) returns outbox_engine.event_lane[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_lanes outbox_engine.event_lane[] := '{}';
+  l outbox_engine.event_lane;
+  v_left integer := p_claim.most
+    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
+begin
+  foreach l in array p_lanes loop
+    l.free := greatest(least(v_left, l.share - (
+      select count(*) from outbox_engine.event_leases s
+      where s.token = p_claim.token and s.endpoint_id = l.endpoint_id)), 0);
+    v_left := v_left - l.free;
+    v_lanes := v_lanes || l;
+  end loop;
+  return v_lanes;
+end
+$$;
+
 create function outbox_engine.wants_event(p_event_types text[], p_type text) returns boolean
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -11329,37 +11370,33 @@ as $$
   order by (a.e).id
 $$;
 
-create function outbox_engine.follow_history(
-  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint, p_worker text,
-  p_until timestamptz, p_now timestamptz
-) returns boolean
+create function outbox_engine.follow_stretch(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
+  p_claim outbox_engine.event_claim
+) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
   v_from constant bigint := (select followed_to from outbox_engine.event_follow);
-  v_with_sent constant boolean := exists (
-    select from unnest(p_lanes) l where 'message.sent' = any (l.event_types));
   v_events integer;
   v_last bigint;
   v_read_to bigint;
 begin
-  if v_from >= p_safe_to then
-    return false;
-  end if;
   with announced as materialized (
-    select * from outbox_engine.announced_in(v_from, p_safe_to, p_rows, v_with_sent)
+    select a.*, (a.history).id as history_id, (a.message).id as outbox_id
+    from outbox_engine.announced_in(v_from, p_safe_to, p_rows, exists (
+      select from unnest(p_lanes) l where 'message.sent' = any (l.event_types))) a
   ),
   events as materialized (
-    select a.*, (a.history).id as history_id, (a.message).id as outbox_id,
-      outbox_engine.event_type_of(a.message_status) as type
+    select a.*, outbox_engine.event_type_of(a.message_status) as type
     from announced a
     where a.message_status is not null
-      and not exists (
+      and (a.message_status = 'sent' or not exists (
         select from announced b
-        where (b.message).id = (a.message).id and b.message_status = a.message_status
-          and (b.history).id < (a.history).id and a.message_status <> 'sent'
-          and not outbox_engine.went_on((a.message).id, (b.history).id, (a.history).id))
-    order by (a.history).id
+        where b.outbox_id = a.outbox_id and b.message_status = a.message_status
+          and b.history_id < a.history_id
+          and not outbox_engine.went_on(a.outbox_id, b.history_id, a.history_id)))
+    order by a.history_id
     limit p_most
   ),
   wanted as (
@@ -11379,7 +11416,7 @@ begin
     insert into public.outbox_event_deliveries (
       endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
     select w.endpoint_id, w.outbox_id, w.history_id, w.type, w.message_status,
-      case when w.place > w.free then p_now end, p_now,
+      case when w.place > w.free then p_claim.at end, p_claim.at,
       outbox_engine.message_body(w.message, w.history, w.message_status, w.include_recipient)
     from wanted w
     order by w.history_id, w.endpoint_id
@@ -11387,17 +11424,43 @@ begin
     returning id, endpoint_id, next_at
   ),
   leased as (
-    insert into outbox_engine.event_leases (delivery_id, endpoint_id, worker, leased_at, until)
-    select m.id, m.endpoint_id, p_worker, p_now, p_until from made m where m.next_at is null
+    insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+    select m.id, p_claim.token, m.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+    from made m
+    where m.next_at is null
   )
   select (select count(*) from events), (select max(e.history_id) from events e),
     (select max(a.read_to) from announced a)
   into v_events, v_last, v_read_to;
-  if v_events = p_most then
-    v_read_to := v_last;
-  end if;
-  update outbox_engine.event_follow set followed_to = v_read_to;
-  return v_read_to < p_safe_to;
+  update outbox_engine.event_follow
+  set followed_to = case when v_events = p_most then v_last else v_read_to end;
+  return v_events;
+end
+$$;
+
+create function outbox_engine.follow_history(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
+  p_claim outbox_engine.event_claim
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_events integer := p_most;
+  v_rows integer := p_rows;
+  -- Most messages have two rows, of which one announces something.
+  v_stretch constant integer := least(greatest(3 * p_most, 60), 500);
+begin
+  while (select followed_to < p_safe_to from outbox_engine.event_follow) loop
+    if v_events <= 0 or v_rows <= 0 then
+      return true;
+    end if;
+    v_events := v_events
+      - outbox_engine.follow_stretch(p_lanes, v_events, least(v_stretch, v_rows), p_safe_to, p_claim);
+    v_rows := v_rows - v_stretch;
+    -- The next stretch goes on with what each endpoint may still get.
+    p_lanes := outbox_engine.lanes_left(p_lanes, p_claim);
+  end loop;
+  return false;
 end
 $$;
 
@@ -11433,18 +11496,18 @@ as $$
   select 3
 $$;
 
-create function outbox_engine.event_lanes_now(p_most integer, p_now timestamptz)
+create function outbox_engine.lanes_of(p_claim outbox_engine.event_claim)
 returns outbox_engine.event_lane[]
-language sql volatile set search_path = pg_catalog, pg_temp
+language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(row(
     e.id, e.include_recipient, e.event_types, l.history_after, case
       when l.failures < outbox_engine.failures_before_probes()
-      then greatest(ceil(p_most / n.endpoints::numeric), 1)::integer
-      when coalesce(l.probe_at <= p_now or l.probe_at > p_now + interval '25 hours', true)
+      then ceil(p_claim.most / n.endpoints::numeric)::integer
+      when coalesce(not l.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = e.id) then 1
       else 0
-    end
+    end, 0
   )::outbox_engine.event_lane order by coalesce(e.last_delivered_at, '-infinity'), e.id), '{}')
   from public.outbox_event_endpoints e
   join outbox_engine.event_lanes l on l.endpoint_id = e.id
@@ -11457,67 +11520,65 @@ $$;
 create function outbox_engine.end_event_leases(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_ids bigint[];
 begin
-  if not exists (
-    select from outbox_engine.event_leases where until <= p_now or leased_at > p_now + interval '1 minute'
-  ) then
+  v_ids := array(
+    select s.delivery_id
+    from outbox_engine.event_leases s
+    where s.until <= p_now or s.leased_at > p_now + interval '1 minute'
+    limit 1000
+    for update skip locked);
+  if v_ids = '{}' then
     return;
   end if;
-  with ended as (
-    delete from outbox_engine.event_leases
-    where delivery_id = any (array(
-      select delivery_id
-      from outbox_engine.event_leases
-      where until <= p_now or leased_at > p_now + interval '1 minute'
-      order by delivery_id
-      limit 1000
-      for update skip locked))
-    returning delivery_id
-  )
-  update public.outbox_event_deliveries d
+  -- The lease of a delivery that is gone ends too.
+  v_ids := array(
+    select i
+    from unnest(v_ids) i
+    where not exists (select from public.outbox_event_deliveries d where d.id = i)
+    union all
+    select l.id
+    from (
+      select d.id from public.outbox_event_deliveries d where d.id = any (v_ids) for update skip locked
+    ) l);
+  delete from outbox_engine.event_leases where delivery_id = any (v_ids);
+  update public.outbox_event_deliveries
   set next_at = p_now
-  from ended e
-  where d.id = e.delivery_id and d.status = 'pending' and d.next_at is null;
+  where id = any (v_ids) and status = 'pending' and next_at is null;
 end
 $$;
 
 create function outbox_engine.lease_due_events(
-  p_lanes outbox_engine.event_lane[], p_most integer, p_worker text, p_until timestamptz, p_now timestamptz
-) returns outbox_engine.event_lane[]
+  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
-  v_lanes outbox_engine.event_lane[] := '{}';
   l outbox_engine.event_lane;
-  v_left integer := p_most;
   v_ids bigint[];
 begin
   foreach l in array p_lanes loop
+    continue when l.free = 0;
     v_ids := array(
       select d.id
       from public.outbox_event_deliveries d
-      where d.endpoint_id = l.endpoint_id and d.next_at <= p_now
+      where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
       order by d.next_at
-      limit least(l.free, v_left)
+      limit l.free
       for update skip locked
     );
     if v_ids <> '{}' then
       update public.outbox_event_deliveries set next_at = null where id = any (v_ids);
-      insert into outbox_engine.event_leases (delivery_id, endpoint_id, worker, leased_at, until)
-      select i, l.endpoint_id, p_worker, p_now, p_until from unnest(v_ids) i
-      on conflict (delivery_id) do update
-      set worker = excluded.worker, leased_at = excluded.leased_at, until = excluded.until;
-      l.free := l.free - cardinality(v_ids);
-      v_left := v_left - cardinality(v_ids);
+      insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+      select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+      from unnest(v_ids) i;
     end if;
-    v_lanes := v_lanes || l;
   end loop;
-  return v_lanes;
 end
 $$;
 
-create function outbox_engine.leased_events(p_worker text, p_until timestamptz, p_now timestamptz)
-returns jsonb
+create function outbox_engine.leased_events(p_claim outbox_engine.event_claim) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
   select coalesce(jsonb_agg(jsonb_build_object(
@@ -11525,14 +11586,14 @@ as $$
     'secrets', (
       select jsonb_agg(k.secret order by k.id desc)
       from outbox_engine.event_secrets k
-      where k.endpoint_id = e.id and (k.ends_at is null or k.ends_at > p_now)),
+      where k.endpoint_id = e.id and (k.ends_at is null or k.ends_at > p_claim.at)),
     'event_id', d.event_id, 'type', d.type, 'payload', d.payload, 'attempt', d.attempts + 1,
     'created_at', d.created_at
   ) order by d.id), '[]')
   from outbox_engine.event_leases s
   join public.outbox_event_deliveries d on d.id = s.delivery_id
   join public.outbox_event_endpoints e on e.id = d.endpoint_id
-  where s.until = p_until and s.worker = p_worker and s.leased_at = p_now
+  where s.token = p_claim.token
 $$;
 
 create function outbox_engine.waiting_events(p_endpoint_ids bigint[]) returns integer
@@ -11547,48 +11608,62 @@ as $$
   ) w
 $$;
 
+create function outbox_engine.follow(
+  p_lanes outbox_engine.event_lane[], p_rows integer, p_claim outbox_engine.event_claim
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_most constant integer := (select max(l.free) from unnest(p_lanes) l);
+  v_has_share constant boolean := exists (select from unnest(p_lanes) l where l.share > 0);
+begin
+  if v_most = 0 and v_has_share then
+    return true;
+  end if;
+  return outbox_engine.follow_history(
+    p_lanes, case when v_has_share then v_most else 200 end, p_rows,
+    outbox_engine.move_horizon(p_claim.at), p_claim);
+end
+$$;
+
 create function public.outbox_claim_events(
   p_worker text, p_most integer, p_lease_seconds double precision, p_busy boolean
 ) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_now constant timestamptz := outbox_engine.now();
-  v_until constant timestamptz := v_now + make_interval(secs => p_lease_seconds);
+  v_claim outbox_engine.event_claim;
   v_lanes outbox_engine.event_lane[];
-  v_open outbox_engine.event_lane[];
   v_goes_on boolean := false;
-  v_free integer;
   v_events jsonb;
 begin
   if not outbox_engine.has_event_endpoints() then
     return jsonb_build_object(
       'deliveries', '[]'::jsonb, 'endpoints', 0, 'waiting', 0, 'more', false, 'waits_since', null);
   end if;
-  perform outbox_engine.end_event_leases(v_now);
-  v_lanes := outbox_engine.event_lanes_now(p_most, v_now);
+  v_claim.token := nextval('outbox_engine.event_claims');
+  v_claim.worker := p_worker;
+  v_claim.most := p_most;
+  v_claim.at := outbox_engine.now();
+  v_claim.until := v_claim.at + make_interval(secs => p_lease_seconds);
+
+  perform outbox_engine.end_event_leases(v_claim.at);
+  v_lanes := outbox_engine.lanes_of(v_claim);
   if outbox_engine.try_lock_events() then
-    perform outbox_engine.follow_notices(v_lanes, v_now);
-    v_open := outbox_engine.lease_due_events(v_lanes, p_most, p_worker, v_until, v_now);
-    select sum(l.free) into v_free from unnest(v_open) l;
-    if v_free > 0 or not exists (select from unnest(v_lanes) l where l.free > 0) then
-      v_goes_on := outbox_engine.follow_history(
-        v_open, least(greatest(v_free / cardinality(v_open), 1), 200),
-        case when p_busy then 500 else 2000 end,
-        outbox_engine.move_horizon(v_now), p_worker, v_until, v_now);
-    else
-      v_goes_on := true;
-    end if;
+    perform outbox_engine.follow_notices(v_lanes, v_claim.at);
+    perform outbox_engine.lease_due_events(outbox_engine.lanes_left(v_lanes, v_claim), v_claim);
+    v_goes_on := outbox_engine.follow(
+      outbox_engine.lanes_left(v_lanes, v_claim), case when p_busy then 500 else 2000 end, v_claim);
   else
-    v_open := outbox_engine.lease_due_events(v_lanes, p_most, p_worker, v_until, v_now);
+    perform outbox_engine.lease_due_events(outbox_engine.lanes_left(v_lanes, v_claim), v_claim);
   end if;
-  v_events := outbox_engine.leased_events(p_worker, v_until, v_now);
+  v_events := outbox_engine.leased_events(v_claim);
   return jsonb_build_object(
     'deliveries', v_events,
     'endpoints', cardinality(v_lanes),
     'waiting', outbox_engine.waiting_events(array(select l.endpoint_id from unnest(v_lanes) l)),
     'more', v_goes_on or jsonb_array_length(v_events) >= p_most,
-    'waits_since', outbox_engine.events_wait_since(v_now));
+    'waits_since', outbox_engine.events_wait_since(v_claim.at));
 end
 $$;
 
@@ -11742,17 +11817,19 @@ declare
   v_results outbox_engine.event_result[];
   v_written bigint[];
 begin
-  select array_agg(x order by x.id) into v_results
-  from (
-    select distinct on (r.id) r.*
+  v_results := array(
+    select distinct on (r.id) r
     from jsonb_populate_recordset(
       null::outbox_engine.event_result, outbox_engine.given_json(p_results)) r
-    order by r.id, outbox_engine.has_arrived(r.status) desc
-  ) x;
-  -- The leases first, as whoever ends them does.
+    order by r.id, outbox_engine.has_arrived(r.status) desc);
+  -- The leases first, as whoever ends them does, and each by id.
   perform from outbox_engine.event_leases s
-  where s.delivery_id in (select r.id from unnest(v_results) r)
+  where s.delivery_id = any (array(select r.id from unnest(v_results) r))
   order by s.delivery_id
+  for update;
+  perform from public.outbox_event_deliveries d
+  where d.id = any (array(select r.id from unnest(v_results) r))
+  order by d.id
   for update;
   v_written := outbox_engine.write_event_results(v_results, v_now);
   v_results := array(select r from unnest(v_results) r where r.id = any (v_written));
@@ -11761,13 +11838,17 @@ begin
 end
 $$;
 
-create function outbox_engine.event_endpoint(p_name text) returns public.outbox_event_endpoints
+create function outbox_engine.event_endpoint(p_name text, p_lock boolean)
+returns public.outbox_event_endpoints
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   e public.outbox_event_endpoints;
 begin
-  select * into e from public.outbox_event_endpoints where name = p_name for update;
+  if p_lock then
+    perform from public.outbox_event_endpoints where name = p_name for update;
+  end if;
+  select * into e from public.outbox_event_endpoints where name = p_name;
   if not found then
     perform outbox_engine.refuse(
       format('there is no endpoint %L', p_name), 'List them with outbox events list.');
@@ -11824,7 +11905,8 @@ as $$
 declare
   v_last bigint;
 begin
-  -- One at a time, and not beside the follower.
+  -- One at a time, and not beside the follower. A squash of the migrations drops the row.
+  insert into outbox_engine.event_follow default values on conflict do nothing;
   perform from outbox_engine.event_follow for update;
   v_last := outbox_engine.last_history_id();
   if not outbox_engine.has_event_endpoints() then
@@ -11887,7 +11969,7 @@ create function public.outbox_set_event_endpoint(
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
   if p_url is not null then
     perform outbox_engine.check_event_url(p_url);
@@ -11918,7 +12000,7 @@ create function public.outbox_remove_event_endpoint(p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
   delete from public.outbox_event_endpoints where id = e.id;
   delete from outbox_engine.event_secrets where endpoint_id = e.id;
@@ -11933,7 +12015,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
   v_secret constant text := outbox_engine.new_event_secret();
   v_ends_at constant timestamptz := v_now + make_interval(
     secs => least(greatest(coalesce(p_keep_seconds, 86400), 0), 30 * 86400));
@@ -11951,7 +12033,7 @@ create function public.outbox_test_event(p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
   v_id bigint;
 begin
   if e.disabled_at is not null then
@@ -12029,6 +12111,8 @@ create function outbox_engine.events_to_replay(
 ) returns setof outbox_engine.replayed_event
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
+declare
+  v_rows bigint[];
 begin
   if p_event_ids is not null then
     return query
@@ -12045,25 +12129,33 @@ begin
     from public.outbox_event_deliveries d
     where d.endpoint_id = p_endpoint_id and d.failed_at >= p_since and d.created_at >= p_since
       and d.created_at < coalesce(p_until, 'infinity')
-    order by d.id
-    limit 10001;
+    order by d.id;
   else
+    v_rows := array(
+      select e.id
+      from public.outbox_events e
+      where e.id >= outbox_engine.history_from(p_since)
+      order by e.id
+      limit 200001);
+    if cardinality(v_rows) > 200000 and p_until is null or (
+      select e.at < p_until from public.outbox_events e where e.id = v_rows[200001]
+    ) then
+      perform outbox_engine.refuse(
+        'a replay reads at most 200,000 rows of the history, and this time has more',
+        'Ask for a shorter time.');
+    end if;
     return query
     select distinct on (r.outbox_id, coalesce(r.delivery_id, 0), r.message_status) r.*
     from outbox_engine.replayed_history(p_endpoint_id, array(
-      select s.id
-      from (
-        select e.id, e.at from public.outbox_events e
-        where e.id >= outbox_engine.history_from(p_since)
-        order by e.id limit 200000
-      ) s
-      where s.at >= p_since and s.at < coalesce(p_until, 'infinity')
+      select e.id
+      from public.outbox_events e
+      where e.id = any (v_rows) and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
     ), false) r
     order by r.outbox_id, coalesce(r.delivery_id, 0), r.message_status, r.history_id;
     return query
     select r.* from outbox_engine.replayed_notices(p_endpoint_id, array(
       select n.id from outbox_engine.notices n
-      where n.at >= p_since and n.at < coalesce(p_until, 'infinity') limit 10001)) r;
+      where n.at >= p_since and n.at < coalesce(p_until, 'infinity'))) r;
   end if;
 end
 $$;
@@ -12074,6 +12166,11 @@ create function outbox_engine.send_again(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 begin
+  -- By id, as results are recorded.
+  perform from public.outbox_event_deliveries d
+  where d.id = any (array(select r.delivery_id from unnest(p_events) r))
+  order by d.id
+  for update;
   insert into public.outbox_event_deliveries as d (
     endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
   select p_endpoint.id, r.outbox_id, r.history_id, r.type, r.message_status, p_now, p_now,
@@ -12106,7 +12203,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
   v_found outbox_engine.replayed_event[];
   v_free outbox_engine.replayed_event[];
   v_left_out jsonb;
@@ -12126,8 +12223,7 @@ begin
     from unnest(v_found) r
     where coalesce(r.status <> 'pending', true)
       and (r.delivery_id is not null or outbox_engine.wants_event(e.event_types, r.type))
-    order by r.history_id, r.notice_id
-    limit 10000);
+    order by r.history_id, r.notice_id);
   select jsonb_object_agg(x.reason, x.count) into v_left_out
   from (
     select 'waiting', count(*) from unnest(v_found) r where r.status = 'pending'
@@ -12135,9 +12231,12 @@ begin
     select 'not_wanted', count(*) from unnest(v_found) r
     where r.delivery_id is null and not outbox_engine.wants_event(e.event_types, r.type)
     union all
-    select 'unknown', cardinality(p_event_ids) - cardinality(v_found)
+    select 'unknown', cardinality(array(select distinct unnest(p_event_ids))) - cardinality(v_found)
+    union all
+    select 'too_many', cardinality(v_free) - 10000
   ) x (reason, count)
   where x.count > 0;
+  v_free := v_free[:10000];
   if not p_dry_run then
     perform outbox_engine.send_again(e, v_free, v_now);
   end if;
@@ -12242,72 +12341,57 @@ begin
 end
 $$;
 
-create function outbox_engine.prune_events(p_now timestamptz, p_give_up_before timestamptz, p_most integer)
-returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+create function outbox_engine.remove_events(p_outbox_ids bigint[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-declare
-  v_give_up_before constant timestamptz := greatest(p_give_up_before, p_now - interval '30 days');
-  v_gone bigint[];
-  v_goes_on boolean := false;
-  v_endpoint bigint := 0;
 begin
-  loop
-    v_endpoint := (
-      select d.endpoint_id from public.outbox_event_deliveries d
-      where d.endpoint_id > v_endpoint order by d.endpoint_id limit 1);
-    exit when v_endpoint is null;
-    v_gone := array(
-      select d.id
-      from (
-        select x.id, x.status, x.delivered_at, x.failed_at
-        from public.outbox_event_deliveries x
-        where x.endpoint_id = v_endpoint
-        order by x.id
-        limit p_most
-      ) d
-      where d.delivered_at < p_now - interval '3 days'
-        or d.failed_at < p_now - interval '30 days'
-        or not exists (select from public.outbox_event_endpoints e where e.id = v_endpoint)
-      order by d.id
-    );
-    delete from public.outbox_event_deliveries
-    where id = any (array(
-      select id from public.outbox_event_deliveries
-      where id = any (v_gone) order by id for update skip locked));
-    v_goes_on := v_goes_on or cardinality(v_gone) = p_most;
-    update public.outbox_event_deliveries
-    set status = 'failed', failed_at = p_now, next_at = null, payload = null,
-      last_error = coalesce(last_error, 'waited too long')
-    where id = any (array(
-      select d.id
-      from public.outbox_event_deliveries d
-      where d.endpoint_id = v_endpoint and d.next_at is not null and d.created_at < v_give_up_before
-      order by d.next_at
-      limit p_most
-      for update skip locked));
-  end loop;
-  delete from outbox_engine.event_lanes l
-  where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id);
-  delete from outbox_engine.notices
+  perform outbox_engine.lock_events_shared();
+  delete from public.outbox_event_deliveries
   where id = any (array(
-    select id from outbox_engine.notices
-    where at < p_now - interval '30 days' order by at limit p_most for update skip locked));
-  return v_goes_on;
+    select d.id from public.outbox_event_deliveries d
+    where d.outbox_id = any (p_outbox_ids) and d.outbox_id is not null order by d.id for update));
 end
 $$;
 
-create function outbox_engine.erase_notices(p_recipients text[]) returns integer
+create function outbox_engine.remove_all_events() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_events_shared();
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id from public.outbox_event_deliveries d
+    where d.outbox_id is not null order by d.id for update));
+end
+$$;
+
+create function outbox_engine.remove_events_showing(p_outbox_ids bigint[], p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.remove_events(array(
+    select d.outbox_id
+    from public.outbox_event_deliveries d
+    where d.outbox_id = any (p_outbox_ids) and d.outbox_id is not null
+      and exists (select from unnest(p_recipients) r where strpos(d.payload, '"' || r || '"') > 0)));
+end
+$$;
+
+create function outbox_engine.erase_notices(p_recipients text[]) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_ids bigint[];
 begin
   perform outbox_engine.lock_events_shared();
-  v_ids := array(select id from outbox_engine.notices where recipient = any (p_recipients) order by id);
-  delete from public.outbox_event_deliveries where notice_id = any (v_ids);
+  v_ids := array(
+    select id from outbox_engine.notices
+    where recipient = any (p_recipients) and recipient is not null order by id for update);
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id from public.outbox_event_deliveries d
+    where d.notice_id = any (v_ids) and d.notice_id is not null order by d.id for update));
   delete from outbox_engine.notices where id = any (v_ids);
-  return cardinality(v_ids);
 end
 $$;
 
@@ -12397,8 +12481,7 @@ begin
   ) x
   where x.dispatch_id is not null;
   perform outbox_engine.keep_emptied(v_dispatches);
-  perform outbox_engine.lock_events_shared();
-  delete from public.outbox_event_deliveries d using removed r where d.outbox_id = r.id;
+  perform outbox_engine.remove_events(array(select r.id from removed r));
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
@@ -12442,8 +12525,7 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   perform setval('public.outbox_events_id_seq', current_setting('outbox.last_event_id')::bigint)
   where current_setting('outbox.last_event_id') <> '0';
-  perform outbox_engine.lock_events_shared();
-  delete from public.outbox_event_deliveries where outbox_id is not null;
+  perform outbox_engine.remove_all_events();
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
     'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',
@@ -12786,9 +12868,6 @@ begin
   from (select dispatch_id from members union all select dispatch_id from history) x
   where x.dispatch_id is not null;
   perform outbox_engine.keep_emptied(v_dispatches);
-  delete from public.outbox_event_deliveries x
-  where x.outbox_id > v_from and x.outbox_id <= v_to
-    and not exists (select from public.outbox o where o.id = x.outbox_id);
   delete from outbox_engine.duplicate_sends x
   where x.outbox_id > v_from and x.outbox_id <= v_to
     and not exists (select from public.outbox o where o.id = x.outbox_id);
@@ -12807,6 +12886,105 @@ begin
   perform outbox_engine.walk_to('orphans', case
     when v_to < (select last_value from public.outbox_id_seq) then v_to::text
   end);
+end
+$$;
+
+create function outbox_engine.prune_deliveries(p_now timestamptz, p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_walk constant text := outbox_engine.walk_from('event deliveries', p_now, '6 hours');
+  v_from bigint;
+  v_last bigint;
+  v_goes_on boolean;
+begin
+  if v_walk is null then
+    return false;
+  end if;
+  v_from := coalesce(nullif(v_walk, '')::bigint, 0);
+  select max(id), count(*) = p_most and max(created_at) < p_now - interval '3 days'
+  into v_last, v_goes_on
+  from (
+    select id, created_at from public.outbox_event_deliveries where id > v_from order by id limit p_most
+  ) stretch;
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id
+    from public.outbox_event_deliveries d
+    where d.id > v_from and d.id <= v_last
+      and (d.delivered_at < p_now - interval '3 days'
+        or d.failed_at < p_now - interval '30 days'
+        or d.outbox_id is not null and not exists (select from public.outbox o where o.id = d.outbox_id))
+    order by d.id
+    for update skip locked));
+  perform outbox_engine.walk_to('event deliveries', case when v_goes_on then v_last::text end);
+  return v_goes_on;
+end
+$$;
+
+create function outbox_engine.prune_removed_endpoints(p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_ids bigint[];
+begin
+  v_ids := array(
+    select d.id
+    from outbox_engine.event_lanes l
+    join public.outbox_event_deliveries d on d.endpoint_id = l.endpoint_id
+    where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
+    limit p_most
+    for update of d skip locked);
+  delete from public.outbox_event_deliveries where id = any (v_ids);
+  delete from outbox_engine.event_lanes l
+  where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
+    and not exists (select from public.outbox_event_deliveries d where d.endpoint_id = l.endpoint_id);
+  return cardinality(v_ids) = p_most;
+end
+$$;
+
+create function outbox_engine.prune_events(p_now timestamptz, p_give_up_before timestamptz, p_most integer)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_give_up_before constant timestamptz := greatest(p_give_up_before, p_now - interval '30 days');
+begin
+  update public.outbox_event_deliveries
+  set status = 'failed', failed_at = p_now, next_at = null, payload = null, last_error = 'waited too long'
+  where id = any (array(
+    select d.id
+    from outbox_engine.event_lanes l
+    cross join lateral (
+      select x.id
+      from public.outbox_event_deliveries x
+      where x.endpoint_id = l.endpoint_id and x.next_at < v_give_up_before + interval '2 days'
+        and x.created_at < v_give_up_before
+      order by x.next_at
+      limit p_most
+      for update skip locked
+    ) d
+  ));
+  update public.outbox_event_deliveries
+  set next_at = p_now
+  where id = any (array(
+    select d.id
+    from outbox_engine.event_lanes l
+    cross join lateral (
+      select x.id
+      from public.outbox_event_deliveries x
+      where x.endpoint_id = l.endpoint_id and x.next_at > p_now + interval '2 days'
+      order by x.next_at
+      limit p_most
+      for update skip locked
+    ) d
+  ));
+  delete from outbox_engine.notices
+  where id = any (array(
+    select id from outbox_engine.notices
+    where at < p_now - interval '30 days' order by at limit p_most for update skip locked));
+  delete from outbox_engine.event_secrets where ends_at <= p_now;
+  return outbox_engine.prune_deliveries(p_now, p_most) or outbox_engine.prune_removed_endpoints(p_most);
 end
 $$;
 
@@ -14491,7 +14669,7 @@ as $$
   select jsonb_build_object('table', p_table, 'row', case
     when p_texts then p_row
     else p_row - array[
-      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason', 'payload']
   end)
 $$;
 
@@ -14540,7 +14718,7 @@ as $$
     join outbox_engine.duplicate_sends x on x.outbox_id = o.id
     where o.is_own
     union all
-    select 'outbox_event_deliveries', to_jsonb(d) - 'payload', o.id
+    select 'outbox_event_deliveries', to_jsonb(d), o.id
     from messages o
     join public.outbox_event_deliveries d on d.outbox_id = o.id
     where o.is_own
@@ -14875,6 +15053,7 @@ begin
   update public.outbox set error = 'the recipient opted out'
   where id = any (v_free) and error like 'the recipient opted out: %';
   perform outbox_engine.erase_requests(v_others, p_recipients);
+  perform outbox_engine.remove_events_showing(v_others, p_recipients);
   delete from public.outbox where id = any (v_free);
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
   return jsonb_build_object(

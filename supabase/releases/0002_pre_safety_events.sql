@@ -117,8 +117,8 @@ comment on column public.outbox_event_deliveries.payload is
 -- Deliveries that a process is sending. A row of its own, so that the delivery is written once less.
 create table outbox_engine.event_leases (
   delivery_id bigint primary key,
-  -- A result counts as a failure under this number only.
-  token bigint generated always as identity,
+  -- The claim, from the sequence below. A failure counts under this number only.
+  token bigint not null,
   endpoint_id bigint not null,
   worker text not null,
   leased_at timestamptz not null,
@@ -126,6 +126,9 @@ create table outbox_engine.event_leases (
 );
 alter table outbox_engine.event_leases enable row level security;
 
+create sequence outbox_engine.event_claims;
+
+create index event_leases_token on outbox_engine.event_leases (token);
 create index event_leases_until on outbox_engine.event_leases (until);
 create index event_leases_endpoint on outbox_engine.event_leases (endpoint_id);
 
@@ -164,7 +167,16 @@ create type outbox_engine.event_lane as (
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  share integer,
   free integer
+);
+
+create type outbox_engine.event_claim as (
+  token bigint,
+  worker text,
+  most integer,
+  at timestamptz,
+  until timestamptz
 );
 
 create type outbox_engine.event_result as (

@@ -121,8 +121,8 @@ comment on column public.outbox_event_deliveries.payload is
 -- Deliveries that a process is sending. A row of its own, so that the delivery is written once less.
 create table outbox_engine.event_leases (
   delivery_id bigint primary key,
-  -- A result counts as a failure under this number only.
-  token bigint generated always as identity,
+  -- The claim, from the sequence below. A failure counts under this number only.
+  token bigint not null,
   endpoint_id bigint not null,
   worker text not null,
   leased_at timestamptz not null,
@@ -130,6 +130,9 @@ create table outbox_engine.event_leases (
 );
 alter table outbox_engine.event_leases enable row level security;
 
+create sequence outbox_engine.event_claims;
+
+create index event_leases_token on outbox_engine.event_leases (token);
 create index event_leases_until on outbox_engine.event_leases (until);
 create index event_leases_endpoint on outbox_engine.event_leases (endpoint_id);
 

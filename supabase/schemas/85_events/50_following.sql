@@ -1,13 +1,47 @@
 -- Following: what the history announces becomes deliveries. One process at a time does it.
 
--- An endpoint as the follower sees it. `free` says how many deliveries it may get at once.
+-- An endpoint as a claim sees it. It may get `share` deliveries of the claim, and `free` more.
 create type outbox_engine.event_lane as (
   endpoint_id bigint,
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  share integer,
   free integer
 );
+
+-- A claim of deliveries: who leases how many at most, when and until when.
+create type outbox_engine.event_claim as (
+  token bigint,
+  worker text,
+  most integer,
+  at timestamptz,
+  until timestamptz
+);
+
+-- These endpoints with what each may still get of this claim. Together not more than the claim has left: the
+-- first ones get it.
+create function outbox_engine.lanes_left(
+  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+) returns outbox_engine.event_lane[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_lanes outbox_engine.event_lane[] := '{}';
+  l outbox_engine.event_lane;
+  v_left integer := p_claim.most
+    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
+begin
+  foreach l in array p_lanes loop
+    l.free := greatest(least(v_left, l.share - (
+      select count(*) from outbox_engine.event_leases s
+      where s.token = p_claim.token and s.endpoint_id = l.endpoint_id)), 0);
+    v_left := v_left - l.free;
+    v_lanes := v_lanes || l;
+  end loop;
+  return v_lanes;
+end
+$$;
 
 -- Whether this endpoint gets events of this type.
 create function outbox_engine.wants_event(p_event_types text[], p_type text) returns boolean
@@ -77,40 +111,36 @@ as $$
   order by (a.e).id
 $$;
 
--- Makes deliveries of what the history announces, from where it was followed to as far as it is safe, for at
--- most `p_most` events. Those that an endpoint may get at once are leased to the caller. The same status of a
--- message is not told twice, unless it went on in between. Returns whether it may have more to read.
-create function outbox_engine.follow_history(
-  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint, p_worker text,
-  p_until timestamptz, p_now timestamptz
-) returns boolean
+-- Makes deliveries of what the next rows of the history announce, for at most `p_most` events. Those that an
+-- endpoint may get at once are leased to the claim `p_claim`. The same status of a message is not told twice,
+-- unless it went on in between. Returns how many events there were.
+create function outbox_engine.follow_stretch(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
+  p_claim outbox_engine.event_claim
+) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
   v_from constant bigint := (select followed_to from outbox_engine.event_follow);
-  v_with_sent constant boolean := exists (
-    select from unnest(p_lanes) l where 'message.sent' = any (l.event_types));
   v_events integer;
   v_last bigint;
   v_read_to bigint;
 begin
-  if v_from >= p_safe_to then
-    return false;
-  end if;
   with announced as materialized (
-    select * from outbox_engine.announced_in(v_from, p_safe_to, p_rows, v_with_sent)
+    select a.*, (a.history).id as history_id, (a.message).id as outbox_id
+    from outbox_engine.announced_in(v_from, p_safe_to, p_rows, exists (
+      select from unnest(p_lanes) l where 'message.sent' = any (l.event_types))) a
   ),
   events as materialized (
-    select a.*, (a.history).id as history_id, (a.message).id as outbox_id,
-      outbox_engine.event_type_of(a.message_status) as type
+    select a.*, outbox_engine.event_type_of(a.message_status) as type
     from announced a
     where a.message_status is not null
-      and not exists (
+      and (a.message_status = 'sent' or not exists (
         select from announced b
-        where (b.message).id = (a.message).id and b.message_status = a.message_status
-          and (b.history).id < (a.history).id and a.message_status <> 'sent'
-          and not outbox_engine.went_on((a.message).id, (b.history).id, (a.history).id))
-    order by (a.history).id
+        where b.outbox_id = a.outbox_id and b.message_status = a.message_status
+          and b.history_id < a.history_id
+          and not outbox_engine.went_on(a.outbox_id, b.history_id, a.history_id)))
+    order by a.history_id
     limit p_most
   ),
   wanted as (
@@ -130,7 +160,7 @@ begin
     insert into public.outbox_event_deliveries (
       endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
     select w.endpoint_id, w.outbox_id, w.history_id, w.type, w.message_status,
-      case when w.place > w.free then p_now end, p_now,
+      case when w.place > w.free then p_claim.at end, p_claim.at,
       outbox_engine.message_body(w.message, w.history, w.message_status, w.include_recipient)
     from wanted w
     order by w.history_id, w.endpoint_id
@@ -138,17 +168,45 @@ begin
     returning id, endpoint_id, next_at
   ),
   leased as (
-    insert into outbox_engine.event_leases (delivery_id, endpoint_id, worker, leased_at, until)
-    select m.id, m.endpoint_id, p_worker, p_now, p_until from made m where m.next_at is null
+    insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+    select m.id, p_claim.token, m.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+    from made m
+    where m.next_at is null
   )
   select (select count(*) from events), (select max(e.history_id) from events e),
     (select max(a.read_to) from announced a)
   into v_events, v_last, v_read_to;
-  if v_events = p_most then
-    v_read_to := v_last;
-  end if;
-  update outbox_engine.event_follow set followed_to = v_read_to;
-  return v_read_to < p_safe_to;
+  update outbox_engine.event_follow
+  set followed_to = case when v_events = p_most then v_last else v_read_to end;
+  return v_events;
+end
+$$;
+
+-- Follows the history as far as it is safe, for at most `p_most` events and `p_rows` rows. Returns whether
+-- there may be more to read.
+create function outbox_engine.follow_history(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
+  p_claim outbox_engine.event_claim
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_events integer := p_most;
+  v_rows integer := p_rows;
+  -- Most messages have two rows, of which one announces something.
+  v_stretch constant integer := least(greatest(3 * p_most, 60), 500);
+begin
+  while (select followed_to < p_safe_to from outbox_engine.event_follow) loop
+    if v_events <= 0 or v_rows <= 0 then
+      return true;
+    end if;
+    v_events := v_events
+      - outbox_engine.follow_stretch(p_lanes, v_events, least(v_stretch, v_rows), p_safe_to, p_claim);
+    v_rows := v_rows - v_stretch;
+    -- The next stretch goes on with what each endpoint may still get.
+    p_lanes := outbox_engine.lanes_left(p_lanes, p_claim);
+  end loop;
+  return false;
 end
 $$;
 

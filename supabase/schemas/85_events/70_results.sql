@@ -170,17 +170,19 @@ declare
   v_results outbox_engine.event_result[];
   v_written bigint[];
 begin
-  select array_agg(x order by x.id) into v_results
-  from (
-    select distinct on (r.id) r.*
+  v_results := array(
+    select distinct on (r.id) r
     from jsonb_populate_recordset(
       null::outbox_engine.event_result, outbox_engine.given_json(p_results)) r
-    order by r.id, outbox_engine.has_arrived(r.status) desc
-  ) x;
-  -- The leases first, as whoever ends them does.
+    order by r.id, outbox_engine.has_arrived(r.status) desc);
+  -- The leases first, as whoever ends them does, and each by id.
   perform from outbox_engine.event_leases s
-  where s.delivery_id in (select r.id from unnest(v_results) r)
+  where s.delivery_id = any (array(select r.id from unnest(v_results) r))
   order by s.delivery_id
+  for update;
+  perform from public.outbox_event_deliveries d
+  where d.id = any (array(select r.id from unnest(v_results) r))
+  order by d.id
   for update;
   v_written := outbox_engine.write_event_results(v_results, v_now);
   v_results := array(select r from unnest(v_results) r where r.id = any (v_written));

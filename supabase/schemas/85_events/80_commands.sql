@@ -1,13 +1,17 @@
 -- What `outbox events` does to endpoints.
 
--- The endpoint of this name. Refuses a name that there is not.
-create function outbox_engine.event_endpoint(p_name text) returns public.outbox_event_endpoints
+-- The endpoint of this name, locked if it is to change. Refuses a name that there is not.
+create function outbox_engine.event_endpoint(p_name text, p_lock boolean)
+returns public.outbox_event_endpoints
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   e public.outbox_event_endpoints;
 begin
-  select * into e from public.outbox_event_endpoints where name = p_name for update;
+  if p_lock then
+    perform from public.outbox_event_endpoints where name = p_name for update;
+  end if;
+  select * into e from public.outbox_event_endpoints where name = p_name;
   if not found then
     perform outbox_engine.refuse(
       format('there is no endpoint %L', p_name), 'List them with outbox events list.');
@@ -69,7 +73,8 @@ as $$
 declare
   v_last bigint;
 begin
-  -- One at a time, and not beside the follower.
+  -- One at a time, and not beside the follower. A squash of the migrations drops the row.
+  insert into outbox_engine.event_follow default values on conflict do nothing;
   perform from outbox_engine.event_follow for update;
   v_last := outbox_engine.last_history_id();
   if not outbox_engine.has_event_endpoints() then
@@ -137,7 +142,7 @@ create function public.outbox_set_event_endpoint(
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
   if p_url is not null then
     perform outbox_engine.check_event_url(p_url);
@@ -169,7 +174,7 @@ create function public.outbox_remove_event_endpoint(p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
   delete from public.outbox_event_endpoints where id = e.id;
   delete from outbox_engine.event_secrets where endpoint_id = e.id;
@@ -185,7 +190,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
   v_secret constant text := outbox_engine.new_event_secret();
   v_ends_at constant timestamptz := v_now + make_interval(
     secs => least(greatest(coalesce(p_keep_seconds, 86400), 0), 30 * 86400));
@@ -204,7 +209,7 @@ create function public.outbox_test_event(p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
   v_id bigint;
 begin
   if e.disabled_at is not null then

@@ -76,12 +76,14 @@ as $$
 $$;
 
 -- The events that a replay is asked for: these ids, or those recorded from `p_since` until `p_until`; of them
--- only those that were given up if `p_failed_only`. Reads at most 200,000 rows of the history.
+-- only those that were given up if `p_failed_only`. Refuses a time with more than 200,000 rows of the history.
 create function outbox_engine.events_to_replay(
   p_endpoint_id bigint, p_event_ids text[], p_since timestamptz, p_until timestamptz, p_failed_only boolean
 ) returns setof outbox_engine.replayed_event
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
+declare
+  v_rows bigint[];
 begin
   if p_event_ids is not null then
     return query
@@ -98,25 +100,33 @@ begin
     from public.outbox_event_deliveries d
     where d.endpoint_id = p_endpoint_id and d.failed_at >= p_since and d.created_at >= p_since
       and d.created_at < coalesce(p_until, 'infinity')
-    order by d.id
-    limit 10001;
+    order by d.id;
   else
+    v_rows := array(
+      select e.id
+      from public.outbox_events e
+      where e.id >= outbox_engine.history_from(p_since)
+      order by e.id
+      limit 200001);
+    if cardinality(v_rows) > 200000 and p_until is null or (
+      select e.at < p_until from public.outbox_events e where e.id = v_rows[200001]
+    ) then
+      perform outbox_engine.refuse(
+        'a replay reads at most 200,000 rows of the history, and this time has more',
+        'Ask for a shorter time.');
+    end if;
     return query
     select distinct on (r.outbox_id, coalesce(r.delivery_id, 0), r.message_status) r.*
     from outbox_engine.replayed_history(p_endpoint_id, array(
-      select s.id
-      from (
-        select e.id, e.at from public.outbox_events e
-        where e.id >= outbox_engine.history_from(p_since)
-        order by e.id limit 200000
-      ) s
-      where s.at >= p_since and s.at < coalesce(p_until, 'infinity')
+      select e.id
+      from public.outbox_events e
+      where e.id = any (v_rows) and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
     ), false) r
     order by r.outbox_id, coalesce(r.delivery_id, 0), r.message_status, r.history_id;
     return query
     select r.* from outbox_engine.replayed_notices(p_endpoint_id, array(
       select n.id from outbox_engine.notices n
-      where n.at >= p_since and n.at < coalesce(p_until, 'infinity') limit 10001)) r;
+      where n.at >= p_since and n.at < coalesce(p_until, 'infinity'))) r;
   end if;
 end
 $$;
@@ -128,6 +138,11 @@ create function outbox_engine.send_again(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 begin
+  -- By id, as results are recorded.
+  perform from public.outbox_event_deliveries d
+  where d.id = any (array(select r.delivery_id from unnest(p_events) r))
+  order by d.id
+  for update;
   insert into public.outbox_event_deliveries as d (
     endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
   select p_endpoint.id, r.outbox_id, r.history_id, r.type, r.message_status, p_now, p_now,
@@ -153,10 +168,10 @@ end
 $$;
 
 -- Called by `outbox events replay`. Sends events to an endpoint again, under their old ids: those with
--- `p_event_ids`, or those recorded from `p_since` until `p_until` (null: now), or of these only those given up.
--- At most 10,000 at once. `left_out` counts by reason what is not sent: `waiting` (it is on its way),
--- `not_wanted` (the endpoint does not get this type), `unknown` (there is no such event, or no longer),
--- `too_many`. With `p_dry_run` nothing changes.
+-- `p_event_ids`, or those recorded from `p_since` until `p_until` (null: now), or of these only those given
+-- up. At most 10,000 at once, the oldest. `left_out` counts by reason what is not sent: `waiting` (it is on
+-- its way), `not_wanted` (the endpoint does not get this type), `unknown` (there is no such event, or no
+-- longer), `too_many`. With `p_dry_run` nothing changes.
 create function public.outbox_replay_events(
   p_name text, p_event_ids text[] default null, p_since timestamptz default null,
   p_until timestamptz default null, p_failed_only boolean default false, p_dry_run boolean default false
@@ -165,7 +180,7 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
-  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name);
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
   v_found outbox_engine.replayed_event[];
   v_free outbox_engine.replayed_event[];
   v_left_out jsonb;
@@ -185,8 +200,7 @@ begin
     from unnest(v_found) r
     where coalesce(r.status <> 'pending', true)
       and (r.delivery_id is not null or outbox_engine.wants_event(e.event_types, r.type))
-    order by r.history_id, r.notice_id
-    limit 10000);
+    order by r.history_id, r.notice_id);
   select jsonb_object_agg(x.reason, x.count) into v_left_out
   from (
     select 'waiting', count(*) from unnest(v_found) r where r.status = 'pending'
@@ -194,9 +208,12 @@ begin
     select 'not_wanted', count(*) from unnest(v_found) r
     where r.delivery_id is null and not outbox_engine.wants_event(e.event_types, r.type)
     union all
-    select 'unknown', cardinality(p_event_ids) - cardinality(v_found)
+    select 'unknown', cardinality(array(select distinct unnest(p_event_ids))) - cardinality(v_found)
+    union all
+    select 'too_many', cardinality(v_free) - 10000
   ) x (reason, count)
   where x.count > 0;
+  v_free := v_free[:10000];
   if not p_dry_run then
     perform outbox_engine.send_again(e, v_free, v_now);
   end if;

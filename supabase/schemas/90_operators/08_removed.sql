@@ -103,8 +103,7 @@ begin
   ) x
   where x.dispatch_id is not null;
   perform outbox_engine.keep_emptied(v_dispatches);
-  perform outbox_engine.lock_events_shared();
-  delete from public.outbox_event_deliveries d using removed r where d.outbox_id = r.id;
+  perform outbox_engine.remove_events(array(select r.id from removed r));
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
@@ -158,8 +157,7 @@ begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
   perform setval('public.outbox_events_id_seq', current_setting('outbox.last_event_id')::bigint)
   where current_setting('outbox.last_event_id') <> '0';
-  perform outbox_engine.lock_events_shared();
-  delete from public.outbox_event_deliveries where outbox_id is not null;
+  perform outbox_engine.remove_all_events();
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
     'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',

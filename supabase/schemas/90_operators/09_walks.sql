@@ -198,9 +198,6 @@ begin
   from (select dispatch_id from members union all select dispatch_id from history) x
   where x.dispatch_id is not null;
   perform outbox_engine.keep_emptied(v_dispatches);
-  delete from public.outbox_event_deliveries x
-  where x.outbox_id > v_from and x.outbox_id <= v_to
-    and not exists (select from public.outbox o where o.id = x.outbox_id);
   delete from outbox_engine.duplicate_sends x
   where x.outbox_id > v_from and x.outbox_id <= v_to
     and not exists (select from public.outbox o where o.id = x.outbox_id);

@@ -70,7 +70,7 @@ as $$
   select jsonb_build_object('table', p_table, 'row', case
     when p_texts then p_row
     else p_row - array[
-      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason', 'payload']
   end)
 $$;
 
@@ -121,7 +121,7 @@ as $$
     join outbox_engine.duplicate_sends x on x.outbox_id = o.id
     where o.is_own
     union all
-    select 'outbox_event_deliveries', to_jsonb(d) - 'payload', o.id
+    select 'outbox_event_deliveries', to_jsonb(d), o.id
     from messages o
     join public.outbox_event_deliveries d on d.outbox_id = o.id
     where o.is_own

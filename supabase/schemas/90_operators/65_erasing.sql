@@ -163,6 +163,7 @@ begin
   update public.outbox set error = 'the recipient opted out'
   where id = any (v_free) and error like 'the recipient opted out: %';
   perform outbox_engine.erase_requests(v_others, p_recipients);
+  perform outbox_engine.remove_events_showing(v_others, p_recipients);
   delete from public.outbox where id = any (v_free);
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
   return jsonb_build_object(
