@@ -28,6 +28,18 @@ begin
 end
 $$;
 
+-- How long the server asks to be left alone, a day at most. Null where it does not.
+create function outbox_engine.asked_wait(p_result outbox_engine.event_result) returns interval
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when p_result.status in (429, 502, 503, 504) and p_result.retry_after_seconds > 0
+    then make_interval(secs => least(p_result.retry_after_seconds, 86400))
+  end;
+end
+$$;
+
 -- Writes these results into their deliveries, whose leases the caller has locked. One that arrived counts
 -- whoever holds the lease by now. A failure under a lease that ended does not. Returns which were written.
 create function outbox_engine.write_event_results(p_results outbox_engine.event_result[], p_now timestamptz)
@@ -58,9 +70,8 @@ begin
       next_at = case when not r.arrived and r.status is distinct from 410
         then p_now + greatest(
           w.wait * (0.9 + random() * 0.2),
-          case when r.status in (429, 502, 503, 504)
-            then make_interval(secs => least(r.retry_after_seconds, 86400)) end)
-          end,
+          outbox_engine.asked_wait(r))
+      end,
       payload = case when not r.arrived and r.status is distinct from 410 and w.wait is not null
         then d.payload end
     from results r
@@ -119,7 +130,7 @@ begin
     select d.endpoint_id, bool_or(outbox_engine.has_arrived(r.status)) as arrived,
       bool_or(r.status = 410) as is_gone,
       count(*) filter (where not outbox_engine.has_arrived(r.status))::integer as failures,
-      max(least(r.retry_after_seconds, 86400)) filter (where r.status in (429, 502, 503, 504)) as asked,
+      max(outbox_engine.asked_wait(r)) as asked,
       max(left(coalesce(r.error, 'HTTP ' || r.status), 200)) as error
     from unnest(p_results) r
     join public.outbox_event_deliveries d on d.id = r.id
@@ -136,7 +147,7 @@ begin
     else
       update outbox_engine.event_lanes l
       set failures = l.failures + e.failures, probe_at = p_now + greatest(
-        make_interval(secs => e.asked),
+        e.asked,
         least(interval '5 seconds' * 2 ^ least(l.failures / 3, 10), interval '5 minutes'))
       where l.endpoint_id = e.endpoint_id;
       update public.outbox_event_endpoints set failing_since = p_now

@@ -76,7 +76,7 @@ as $$
 $$;
 
 -- The events that a replay is asked for: these ids, or those recorded from `p_since` until `p_until`; of them
--- only those that were given up if `p_failed_only`. Refuses a time with more than 200,000 rows of the history.
+-- only those that were given up if `p_failed_only`. Refuses a time with more than 200,000 rows of history.
 create function outbox_engine.events_to_replay(
   p_endpoint_id bigint, p_event_ids text[], p_since timestamptz, p_until timestamptz, p_failed_only boolean
 ) returns setof outbox_engine.replayed_event
