@@ -11268,7 +11268,8 @@ as $$
     when jsonb_typeof(d.value) = 'string'
     then to_jsonb(outbox_engine.without_numbers(left(d.value #>> '{}', 1000)))
     when octet_length(d.value::text) > 2000 then to_jsonb('left out: too long'::text)
-    else d.value
+    -- Not numbers, which are ids and counts.
+    else regexp_replace(d.value::text, '\+[0-9]{7,}', '•••', 'g')::jsonb
   end), '{}')
   from jsonb_each(p_detail) d
 $$;
@@ -11684,13 +11685,13 @@ begin
 end
 $$;
 
-create function outbox_engine.asked_wait(p_result outbox_engine.event_result) returns interval
+create function outbox_engine.asked_wait(p_status integer, p_seconds double precision) returns interval
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 begin
   return case
-    when p_result.status in (429, 502, 503, 504) and p_result.retry_after_seconds > 0
-    then make_interval(secs => least(p_result.retry_after_seconds, 86400))
+    when p_status in (429, 502, 503, 504) and p_seconds > 0
+    then make_interval(secs => least(p_seconds, 86400))
   end;
 end
 $$;
@@ -11702,9 +11703,17 @@ as $$
 declare
   v_written bigint[];
 begin
-  with results as (
-    select r.*, outbox_engine.has_arrived(r.status) as arrived
+  with results as materialized (
+    select r.*, x.arrived, w.wait, not x.arrived and r.status is distinct from 410 and w.wait is not null
+      as goes_on
     from unnest(p_results) r
+    join public.outbox_event_deliveries d on d.id = r.id
+    cross join lateral outbox_engine.has_arrived(r.status) x (arrived)
+    cross join lateral outbox_engine.event_retry_wait(d.attempts + 1) w (wait)
+    where d.status = 'pending'
+      and (x.arrived or exists (
+        select from outbox_engine.event_leases s
+        where s.delivery_id = r.id and s.token = coalesce(r.lease, s.token)))
   ),
   written as (
     update public.outbox_event_deliveries d
@@ -11715,29 +11724,19 @@ begin
       status = case
         when r.arrived then 'delivered'
         when r.status = 410 then 'gone'
-        when w.wait is null then 'failed'
-        else d.status
+        when r.goes_on then d.status
+        else 'failed'
       end,
       delivered_at = case when r.arrived then p_now end,
-      failed_at = case when not r.arrived and (r.status = 410 or w.wait is null) then p_now end,
-      next_at = case when not r.arrived and r.status is distinct from 410
+      failed_at = case when not r.arrived and not r.goes_on then p_now end,
+      next_at = case when r.goes_on
         then p_now + greatest(
-          w.wait * (0.9 + random() * 0.2),
-          outbox_engine.asked_wait(r))
+          r.wait * (0.9 + random() * 0.2),
+          outbox_engine.asked_wait(r.status, r.retry_after_seconds))
       end,
-      payload = case when not r.arrived and r.status is distinct from 410 and w.wait is not null
-        then d.payload end
+      payload = case when r.goes_on then d.payload end
     from results r
-    cross join lateral (
-      select x.attempts, outbox_engine.event_retry_wait(x.attempts + 1) as wait
-      from public.outbox_event_deliveries x
-      where x.id = r.id
-      limit 1
-    ) w
-    where d.id = r.id and d.status = 'pending'
-      and (r.arrived or exists (
-        select from outbox_engine.event_leases s
-        where s.delivery_id = r.id and s.token = coalesce(r.lease, s.token)))
+    where d.id = r.id
     returning d.id
   )
   select array_agg(id) into v_written from written;
@@ -11779,7 +11778,7 @@ begin
     select d.endpoint_id, bool_or(outbox_engine.has_arrived(r.status)) as arrived,
       bool_or(r.status = 410) as is_gone,
       count(*) filter (where not outbox_engine.has_arrived(r.status))::integer as failures,
-      max(outbox_engine.asked_wait(r)) as asked,
+      max(outbox_engine.asked_wait(r.status, r.retry_after_seconds)) as asked,
       max(left(coalesce(r.error, 'HTTP ' || r.status), 200)) as error
     from unnest(p_results) r
     join public.outbox_event_deliveries d on d.id = r.id

@@ -107,7 +107,8 @@ as $$
     when jsonb_typeof(d.value) = 'string'
     then to_jsonb(outbox_engine.without_numbers(left(d.value #>> '{}', 1000)))
     when octet_length(d.value::text) > 2000 then to_jsonb('left out: too long'::text)
-    else d.value
+    -- Not numbers, which are ids and counts.
+    else regexp_replace(d.value::text, '\+[0-9]{7,}', '•••', 'g')::jsonb
   end), '{}')
   from jsonb_each(p_detail) d
 $$;
