@@ -167,6 +167,7 @@ create type outbox_engine.event_lane as (
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  is_failing boolean,
   share integer,
   free integer
 );

@@ -1,11 +1,12 @@
 -- Following: what the history announces becomes deliveries. One process at a time does it.
 
--- An endpoint as a claim sees it. It may get `share` deliveries of the claim, and `free` more.
+-- An endpoint as a claim sees it. It may get `share` deliveries of the claim, of which `free` are left.
 create type outbox_engine.event_lane as (
   endpoint_id bigint,
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  is_failing boolean,
   share integer,
   free integer
 );

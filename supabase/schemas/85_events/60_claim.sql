@@ -7,28 +7,29 @@ as $$
   select 3
 $$;
 
--- The enabled endpoints with their shares of a claim, the one first that got nothing for the longest time.
--- One that fails gets a single delivery at a time, and none before its next probe. A probe of more than a day
--- ahead is of a clock that was set back since.
+-- The enabled endpoints with their shares of a claim, each claim with another one first. One that fails gets
+-- a single delivery at a time, and none before its next probe. A probe of more than a day ahead is of a clock
+-- that was set back since.
 create function outbox_engine.lanes_of(p_claim outbox_engine.event_claim)
 returns outbox_engine.event_lane[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(row(
-    e.id, e.include_recipient, e.event_types, l.history_after, case
-      when l.failures < outbox_engine.failures_before_probes()
-      then ceil(p_claim.most / n.endpoints::numeric)::integer
-      when coalesce(not l.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
-        and not exists (select from outbox_engine.event_leases s where s.endpoint_id = e.id) then 1
+    x.id, x.include_recipient, x.event_types, x.history_after, x.is_failing, case
+      when not x.is_failing then ceil(p_claim.most / x.endpoints::numeric)::integer
+      when coalesce(not x.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
+        and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
     end, 0
-  )::outbox_engine.event_lane order by coalesce(e.last_delivered_at, '-infinity'), e.id), '{}')
-  from public.outbox_event_endpoints e
-  join outbox_engine.event_lanes l on l.endpoint_id = e.id
-  cross join (
-    select count(*) as endpoints from public.outbox_event_endpoints where disabled_at is null
-  ) n
-  where e.disabled_at is null
+  )::outbox_engine.event_lane order by (x.place + p_claim.token) % x.endpoints), '{}')
+  from (
+    select e.*, l.history_after, l.probe_at,
+      l.failures >= outbox_engine.failures_before_probes() as is_failing,
+      count(*) over () as endpoints, row_number() over (order by e.id) as place
+    from public.outbox_event_endpoints e
+    join outbox_engine.event_lanes l on l.endpoint_id = e.id
+    where e.disabled_at is null
+  ) x
 $$;
 
 -- Deliveries whose process did not say what became of them are due again. A lease that began more than a
@@ -66,24 +67,27 @@ begin
 end
 $$;
 
--- Leases what is due to the claim, of each endpoint the oldest.
+-- Leases what is due to the claim, of each endpoint the oldest: at most its share, or with `p_all` as much as
+-- the claim has left for those that do not fail.
 create function outbox_engine.lease_due_events(
-  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+  p_lanes outbox_engine.event_lane[], p_all boolean, p_claim outbox_engine.event_claim
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
   l outbox_engine.event_lane;
+  v_left integer := p_claim.most
+    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
   v_ids bigint[];
 begin
   foreach l in array p_lanes loop
-    continue when l.free = 0;
+    continue when p_all and l.is_failing or v_left <= 0;
     v_ids := array(
       select d.id
       from public.outbox_event_deliveries d
       where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
       order by d.next_at
-      limit l.free
+      limit case when p_all then v_left else least(l.share, v_left) end
       for update skip locked
     );
     if v_ids <> '{}' then
@@ -91,6 +95,7 @@ begin
       insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
       select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
       from unnest(v_ids) i;
+      v_left := v_left - cardinality(v_ids);
     end if;
   end loop;
 end
@@ -179,12 +184,13 @@ begin
   v_lanes := outbox_engine.lanes_of(v_claim);
   if outbox_engine.try_lock_events() then
     perform outbox_engine.follow_notices(v_lanes, v_claim.at);
-    perform outbox_engine.lease_due_events(outbox_engine.lanes_left(v_lanes, v_claim), v_claim);
+    perform outbox_engine.lease_due_events(v_lanes, false, v_claim);
     v_goes_on := outbox_engine.follow(
       outbox_engine.lanes_left(v_lanes, v_claim), case when p_busy then 500 else 2000 end, v_claim);
   else
-    perform outbox_engine.lease_due_events(outbox_engine.lanes_left(v_lanes, v_claim), v_claim);
+    perform outbox_engine.lease_due_events(v_lanes, false, v_claim);
   end if;
+  perform outbox_engine.lease_due_events(v_lanes, true, v_claim);
   v_events := outbox_engine.leased_events(v_claim);
   return jsonb_build_object(
     'deliveries', v_events,
