@@ -533,7 +533,9 @@ create unique index outbox_event_deliveries_message on public.outbox_event_deliv
   (outbox_id, history_id, endpoint_id) where outbox_id is not null;
 create unique index outbox_event_deliveries_notice on public.outbox_event_deliveries
   (notice_id, endpoint_id) where notice_id is not null;
-create index outbox_event_deliveries_endpoint on public.outbox_event_deliveries (endpoint_id, id);
+-- On an expression, so that only lists use it. Plans made while the table was small would take it for any
+-- query with an endpoint, and read all deliveries of that endpoint.
+create index outbox_event_deliveries_endpoint on public.outbox_event_deliveries ((endpoint_id + 0), id);
 create index outbox_event_deliveries_due on public.outbox_event_deliveries (endpoint_id, next_at)
   where next_at is not null;
 create index outbox_event_deliveries_failed on public.outbox_event_deliveries (endpoint_id, failed_at)
@@ -562,7 +564,6 @@ alter table outbox_engine.event_leases enable row level security;
 
 create sequence outbox_engine.event_claims;
 
-create index event_leases_token on outbox_engine.event_leases (token);
 create index event_leases_until on outbox_engine.event_leases (until);
 create index event_leases_endpoint on outbox_engine.event_leases (endpoint_id);
 
@@ -603,7 +604,8 @@ create type outbox_engine.event_lane as (
   history_after bigint,
   is_failing boolean,
   share integer,
-  free integer
+  free integer,
+  taken bigint[]
 );
 
 create type outbox_engine.event_claim as (
@@ -11287,21 +11289,25 @@ begin
 end
 $$;
 
-create function outbox_engine.lanes_left(
-  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
-) returns outbox_engine.event_lane[]
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+create function outbox_engine.taken_events(p_lanes outbox_engine.event_lane[]) returns integer
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (select coalesce(sum(cardinality(l.taken)), 0) from unnest(p_lanes) l);
+end
+$$;
+
+create function outbox_engine.lanes_left(p_lanes outbox_engine.event_lane[], p_most integer)
+returns outbox_engine.event_lane[]
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lanes outbox_engine.event_lane[] := '{}';
   l outbox_engine.event_lane;
-  v_left integer := p_claim.most
-    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
+  v_left integer := p_most - outbox_engine.taken_events(p_lanes);
 begin
   foreach l in array p_lanes loop
-    l.free := greatest(least(v_left, l.share - (
-      select count(*) from outbox_engine.event_leases s
-      where s.token = p_claim.token and s.endpoint_id = l.endpoint_id)), 0);
+    l.free := greatest(least(v_left, l.share - cardinality(l.taken)), 0);
     v_left := v_left - l.free;
     v_lanes := v_lanes || l;
   end loop;
@@ -11372,15 +11378,29 @@ as $$
   order by (a.e).id
 $$;
 
+create function outbox_engine.was_told(
+  p_endpoint_id bigint, p_outbox_id bigint, p_history_id bigint, p_status text
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_event_deliveries d
+    where d.outbox_id = p_outbox_id and d.endpoint_id = p_endpoint_id and d.message_status = p_status
+      and (p_status <> 'sent' or d.history_id = p_history_id)
+      and not outbox_engine.went_on(p_outbox_id, d.history_id, p_history_id));
+end
+$$;
+
 create function outbox_engine.follow_stretch(
   p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
-  p_claim outbox_engine.event_claim
-) returns integer
+  p_claim outbox_engine.event_claim, out events integer, out lanes outbox_engine.event_lane[]
+)
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
   v_from constant bigint := (select followed_to from outbox_engine.event_follow);
-  v_events integer;
   v_last bigint;
   v_read_to bigint;
 begin
@@ -11389,30 +11409,28 @@ begin
     from outbox_engine.announced_in(v_from, p_safe_to, p_rows, exists (
       select from unnest(p_lanes) l where 'message.sent' = any (l.event_types))) a
   ),
-  events as materialized (
-    select a.*, outbox_engine.event_type_of(a.message_status) as type
+  -- A message seldom has two such rows in one stretch.
+  news as materialized (
+    select a.*, lag(a.history_id) over (
+      partition by a.outbox_id, a.message_status order by a.history_id) as before
     from announced a
     where a.message_status is not null
-      and (a.message_status = 'sent' or not exists (
-        select from announced b
-        where b.outbox_id = a.outbox_id and b.message_status = a.message_status
-          and b.history_id < a.history_id
-          and not outbox_engine.went_on(a.outbox_id, b.history_id, a.history_id)))
-    order by a.history_id
+  ),
+  found as materialized (
+    select n.*, outbox_engine.event_type_of(n.message_status) as type
+    from news n
+    where n.before is null or n.message_status = 'sent'
+      or outbox_engine.went_on(n.outbox_id, n.before, n.history_id)
+    order by n.history_id
     limit p_most
   ),
   wanted as (
-    select e.*, l.endpoint_id, l.include_recipient, l.free,
-      row_number() over (partition by l.endpoint_id order by e.history_id) as place
-    from events e
-    join unnest(p_lanes) l on e.history_id > l.history_after
-      and outbox_engine.wants_event(l.event_types, e.type)
-      and not exists (
-        select from public.outbox_event_deliveries d
-        where d.outbox_id = e.outbox_id and d.endpoint_id = l.endpoint_id
-          and d.message_status = e.message_status
-          and (e.message_status <> 'sent' or d.history_id = e.history_id)
-          and not outbox_engine.went_on(e.outbox_id, d.history_id, e.history_id))
+    select f.*, l.endpoint_id, l.include_recipient, l.free,
+      row_number() over (partition by l.endpoint_id order by f.history_id) as place
+    from found f
+    join unnest(p_lanes) l on f.history_id > l.history_after
+      and outbox_engine.wants_event(l.event_types, f.type)
+      and not outbox_engine.was_told(l.endpoint_id, f.outbox_id, f.history_id, f.message_status)
   ),
   made as (
     insert into public.outbox_event_deliveries (
@@ -11431,38 +11449,49 @@ begin
     from made m
     where m.next_at is null
   )
-  select (select count(*) from events), (select max(e.history_id) from events e),
-    (select max(a.read_to) from announced a)
-  into v_events, v_last, v_read_to;
+  select (select count(*) from found), (select max(f.history_id) from found f),
+    (select max(a.read_to) from announced a), array(
+      select row(
+        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.is_failing, l.share, l.free,
+        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+      )::outbox_engine.event_lane
+      from unnest(p_lanes) with ordinality l
+      order by l.ordinality
+    )
+  into events, v_last, v_read_to, lanes;
   update outbox_engine.event_follow
-  set followed_to = case when v_events = p_most then v_last else v_read_to end;
-  return v_events;
+  set followed_to = case when events = p_most then v_last else v_read_to end;
 end
 $$;
 
 create function outbox_engine.follow_history(
   p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
-  p_claim outbox_engine.event_claim
-) returns boolean
+  p_claim outbox_engine.event_claim, out goes_on boolean, out lanes outbox_engine.event_lane[]
+)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_events integer := p_most;
   v_rows integer := p_rows;
   -- Most messages have two rows, of which one announces something.
-  v_stretch constant integer := least(greatest(3 * p_most, 60), 500);
+  v_stretch integer := greatest(3 * p_most, 60);
+  v_found integer;
 begin
+  lanes := p_lanes;
+  goes_on := false;
   while (select followed_to < p_safe_to from outbox_engine.event_follow) loop
     if v_events <= 0 or v_rows <= 0 then
-      return true;
+      goes_on := true;
+      return;
     end if;
-    v_events := v_events
-      - outbox_engine.follow_stretch(p_lanes, v_events, least(v_stretch, v_rows), p_safe_to, p_claim);
+    select f.events, f.lanes into v_found, lanes
+    from outbox_engine.follow_stretch(
+      outbox_engine.lanes_left(lanes, p_claim.most), v_events, least(v_stretch, v_rows), p_safe_to,
+      p_claim) f;
+    v_events := v_events - v_found;
     v_rows := v_rows - v_stretch;
-    -- The next stretch goes on with what each endpoint may still get.
-    p_lanes := outbox_engine.lanes_left(p_lanes, p_claim);
+    v_stretch := 4 * v_stretch;
   end loop;
-  return false;
 end
 $$;
 
@@ -11508,7 +11537,7 @@ as $$
       when coalesce(not x.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
-    end, 0
+    end, 0, '{}'
   )::outbox_engine.event_lane order by (x.place + p_claim.token) % x.endpoints), '{}')
   from (
     select e.*, l.history_after, l.probe_at,
@@ -11521,7 +11550,7 @@ as $$
 $$;
 
 create function outbox_engine.end_event_leases(p_now timestamptz) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
   v_ids bigint[];
@@ -11529,7 +11558,7 @@ begin
   v_ids := array(
     select s.delivery_id
     from outbox_engine.event_leases s
-    where s.until <= p_now or s.leased_at > p_now + interval '1 minute'
+    where s.until <= p_now or s.until > p_now + interval '11 minutes'
     limit 1000
     for update skip locked);
   if v_ids = '{}' then
@@ -11554,52 +11583,64 @@ $$;
 
 create function outbox_engine.lease_due_events(
   p_lanes outbox_engine.event_lane[], p_all boolean, p_claim outbox_engine.event_claim
-) returns void
+) returns outbox_engine.event_lane[]
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
+  v_lanes outbox_engine.event_lane[] := '{}';
   l outbox_engine.event_lane;
-  v_left integer := p_claim.most
-    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
+  v_left integer := p_claim.most - outbox_engine.taken_events(p_lanes);
   v_ids bigint[];
 begin
   foreach l in array p_lanes loop
-    continue when p_all and l.is_failing or v_left <= 0;
-    v_ids := array(
-      select d.id
-      from public.outbox_event_deliveries d
-      where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
-      order by d.next_at
-      limit case when p_all then v_left else least(l.share, v_left) end
-      for update skip locked
-    );
-    if v_ids <> '{}' then
-      update public.outbox_event_deliveries set next_at = null where id = any (v_ids);
-      insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
-      select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
-      from unnest(v_ids) i;
-      v_left := v_left - cardinality(v_ids);
+    if v_left > 0 and not (p_all and l.is_failing) then
+      v_ids := array(
+        select d.id
+        from public.outbox_event_deliveries d
+        where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
+        order by d.next_at
+        limit case when p_all then v_left else least(l.share, v_left) end
+        for update skip locked
+      );
+      if v_ids <> '{}' then
+        update public.outbox_event_deliveries set next_at = null where id = any (v_ids);
+        insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+        select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+        from unnest(v_ids) i;
+        l.taken := l.taken || v_ids;
+        v_left := v_left - cardinality(v_ids);
+      end if;
     end if;
+    v_lanes := v_lanes || l;
   end loop;
+  return v_lanes;
 end
 $$;
 
-create function outbox_engine.leased_events(p_claim outbox_engine.event_claim) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+create function outbox_engine.leased_events(
+  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'id', d.id, 'lease', s.token, 'endpoint', e.name, 'endpoint_id', e.id, 'url', e.url,
-    'secrets', (
-      select jsonb_agg(k.secret order by k.id desc)
-      from outbox_engine.event_secrets k
-      where k.endpoint_id = e.id and (k.ends_at is null or k.ends_at > p_claim.at)),
-    'event_id', d.event_id, 'type', d.type, 'payload', d.payload, 'attempt', d.attempts + 1,
-    'created_at', d.created_at
-  ) order by d.id), '[]')
-  from outbox_engine.event_leases s
-  join public.outbox_event_deliveries d on d.id = s.delivery_id
-  join public.outbox_event_endpoints e on e.id = d.endpoint_id
-  where s.token = p_claim.token
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', d.id, 'lease', p_claim.token, 'endpoint', e.name, 'endpoint_id', e.id, 'url', e.url,
+      'secrets', e.secrets, 'event_id', d.event_id, 'type', d.type, 'payload', d.payload,
+      'attempt', d.attempts + 1, 'created_at', d.created_at
+    ) order by d.id), '[]')
+    from unnest(p_lanes) l
+    cross join lateral (
+      select x.*, (
+        select jsonb_agg(k.secret order by k.id desc)
+        from outbox_engine.event_secrets k
+        where k.endpoint_id = x.id and (k.ends_at is null or k.ends_at > p_claim.at)
+      ) as secrets
+      from public.outbox_event_endpoints x where x.id = l.endpoint_id limit 1
+    ) e
+    cross join lateral unnest(l.taken) i (id)
+    cross join lateral (select x.* from public.outbox_event_deliveries x where x.id = i.id limit 1) d);
+end
 $$;
 
 create function outbox_engine.waiting_events(p_endpoint_ids bigint[]) returns integer
@@ -11615,33 +11656,38 @@ as $$
 $$;
 
 create function outbox_engine.follow(
-  p_lanes outbox_engine.event_lane[], p_rows integer, p_claim outbox_engine.event_claim
-) returns boolean
+  p_lanes outbox_engine.event_lane[], p_rows integer, p_claim outbox_engine.event_claim,
+  out goes_on boolean, out lanes outbox_engine.event_lane[]
+)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_most constant integer := (select max(l.free) from unnest(p_lanes) l);
-  v_has_share constant boolean := exists (select from unnest(p_lanes) l where l.share > 0);
+  v_most integer;
+  v_all_fail boolean;
 begin
-  if v_most = 0 and v_has_share then
-    return true;
+  lanes := outbox_engine.lanes_left(p_lanes, p_claim.most);
+  select max(l.free), bool_and(l.is_failing) into v_most, v_all_fail from unnest(lanes) l;
+  if v_most = 0 and not v_all_fail then
+    goes_on := true;
+  else
+    select f.goes_on, f.lanes into goes_on, lanes
+    from outbox_engine.follow_history(
+      lanes, case when v_all_fail then 200 else v_most end, p_rows,
+      outbox_engine.move_horizon(p_claim.at), p_claim) f;
   end if;
-  return outbox_engine.follow_history(
-    p_lanes, case when v_has_share then v_most else 200 end, p_rows,
-    outbox_engine.move_horizon(p_claim.at), p_claim);
 end
 $$;
 
 create function public.outbox_claim_events(
   p_worker text, p_most integer, p_lease_seconds double precision, p_busy boolean
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_claim outbox_engine.event_claim;
   v_lanes outbox_engine.event_lane[];
   v_goes_on boolean := false;
-  v_events jsonb;
 begin
   if not outbox_engine.has_event_endpoints() then
     return jsonb_build_object(
@@ -11651,25 +11697,22 @@ begin
   v_claim.worker := p_worker;
   v_claim.most := p_most;
   v_claim.at := outbox_engine.now();
-  v_claim.until := v_claim.at + make_interval(secs => p_lease_seconds);
+  v_claim.until := v_claim.at + make_interval(secs => least(p_lease_seconds, 600));
 
   perform outbox_engine.end_event_leases(v_claim.at);
   v_lanes := outbox_engine.lanes_of(v_claim);
   if outbox_engine.try_lock_events() then
     perform outbox_engine.follow_notices(v_lanes, v_claim.at);
-    perform outbox_engine.lease_due_events(v_lanes, false, v_claim);
-    v_goes_on := outbox_engine.follow(
-      outbox_engine.lanes_left(v_lanes, v_claim), case when p_busy then 500 else 2000 end, v_claim);
-  else
-    perform outbox_engine.lease_due_events(v_lanes, false, v_claim);
+    v_lanes := outbox_engine.lease_due_events(v_lanes, false, v_claim);
+    select f.goes_on, f.lanes into v_goes_on, v_lanes
+    from outbox_engine.follow(v_lanes, case when p_busy then 500 else 2000 end, v_claim) f;
   end if;
-  perform outbox_engine.lease_due_events(v_lanes, true, v_claim);
-  v_events := outbox_engine.leased_events(v_claim);
+  v_lanes := outbox_engine.lease_due_events(v_lanes, true, v_claim);
   return jsonb_build_object(
-    'deliveries', v_events,
+    'deliveries', outbox_engine.leased_events(v_lanes, v_claim),
     'endpoints', cardinality(v_lanes),
     'waiting', outbox_engine.waiting_events(array(select l.endpoint_id from unnest(v_lanes) l)),
-    'more', v_goes_on or jsonb_array_length(v_events) >= p_most,
+    'more', v_goes_on or outbox_engine.taken_events(v_lanes) >= p_most,
     'waits_since', outbox_engine.events_wait_since(v_claim.at));
 end
 $$;
@@ -11710,10 +11753,13 @@ declare
   v_written bigint[];
 begin
   with results as materialized (
-    select r.*, x.arrived, w.wait, not x.arrived and r.status is distinct from 410 and w.wait is not null
-      as goes_on
+    select r.*, d.row_at, x.arrived, w.wait,
+      not x.arrived and r.status is distinct from 410 and w.wait is not null as goes_on
     from unnest(p_results) r
-    join public.outbox_event_deliveries d on d.id = r.id
+    cross join lateral (
+      select o.ctid as row_at, o.status, o.attempts
+      from public.outbox_event_deliveries o where o.id = r.id limit 1
+    ) d
     cross join lateral outbox_engine.has_arrived(r.status) x (arrived)
     cross join lateral outbox_engine.event_retry_wait(d.attempts + 1) w (wait)
     where d.status = 'pending'
@@ -11742,7 +11788,7 @@ begin
       end,
       payload = case when r.goes_on then d.payload end
     from results r
-    where d.id = r.id
+    where d.ctid = r.row_at
     returning d.id
   )
   select array_agg(id) into v_written from written;
@@ -11787,7 +11833,9 @@ begin
       max(outbox_engine.asked_wait(r.status, r.retry_after_seconds)) as asked,
       max(left(coalesce(r.error, 'HTTP ' || r.status), 200)) as error
     from unnest(p_results) r
-    join public.outbox_event_deliveries d on d.id = r.id
+    cross join lateral (
+      select x.endpoint_id from public.outbox_event_deliveries x where x.id = r.id limit 1
+    ) d
     group by d.endpoint_id
     order by d.endpoint_id
   loop
@@ -11825,7 +11873,8 @@ end
 $$;
 
 create function public.outbox_record_event_results(p_results jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
@@ -12106,9 +12155,8 @@ as $$
       end) as status
   ) s
   where s.status is not null
-    and (p_by_id or d.id is not null or s.status = 'sent' or not exists (
-      select from public.outbox_event_deliveries t
-      where t.outbox_id = e.outbox_id and t.endpoint_id = p_endpoint_id and t.message_status = s.status))
+    and (p_by_id or d.id is not null or s.status = 'sent'
+      or not outbox_engine.was_told(p_endpoint_id, e.outbox_id, e.id, s.status))
 $$;
 
 create function outbox_engine.replayed_notices(p_endpoint_id bigint, p_ids bigint[])
@@ -12128,6 +12176,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan
 as $$
 declare
   v_rows bigint[];
+  v_with_sent constant boolean := exists (
+    select from public.outbox_event_endpoints e
+    where e.id = p_endpoint_id and 'message.sent' = any (e.event_types));
 begin
   if p_event_ids is not null then
     return query
@@ -12164,7 +12215,9 @@ begin
     from outbox_engine.replayed_history(p_endpoint_id, array(
       select e.id
       from public.outbox_events e
-      where e.id = any (v_rows) and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
+      where e.id between v_rows[1] and v_rows[cardinality(v_rows)]
+        and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
+        and (e.event <> 'accepted' or v_with_sent)
     ), false) r
     order by r.outbox_id, coalesce(r.delivery_id, 0), r.message_status, r.history_id;
     return query
@@ -12214,7 +12267,8 @@ create function public.outbox_replay_events(
   p_name text, p_event_ids text[] default null, p_since timestamptz default null,
   p_until timestamptz default null, p_failed_only boolean default false, p_dry_run boolean default false
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();
@@ -12329,7 +12383,7 @@ begin
     v_ids := array(
       select d.id
       from public.outbox_event_deliveries d
-      where d.endpoint_id = v_endpoint_id and d.id < coalesce(p_before, 9223372036854775807)
+      where d.endpoint_id + 0 = v_endpoint_id and d.id < coalesce(p_before, 9223372036854775807)
         and (p_status is null or d.status = p_status)
       order by d.id desc
       limit p_most);
@@ -12946,14 +13000,14 @@ begin
   v_ids := array(
     select d.id
     from outbox_engine.event_lanes l
-    join public.outbox_event_deliveries d on d.endpoint_id = l.endpoint_id
+    join public.outbox_event_deliveries d on d.endpoint_id + 0 = l.endpoint_id
     where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
     limit p_most
     for update of d skip locked);
   delete from public.outbox_event_deliveries where id = any (v_ids);
   delete from outbox_engine.event_lanes l
   where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
-    and not exists (select from public.outbox_event_deliveries d where d.endpoint_id = l.endpoint_id);
+    and not exists (select from public.outbox_event_deliveries d where d.endpoint_id + 0 = l.endpoint_id);
   return cardinality(v_ids) = p_most;
 end
 $$;

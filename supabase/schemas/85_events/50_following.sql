@@ -1,6 +1,7 @@
 -- Following: what the history announces becomes deliveries. One process at a time does it.
 
--- An endpoint as a claim sees it. It may get `share` deliveries of the claim, of which `free` are left.
+-- An endpoint as a claim sees it. It may get `share` deliveries of the claim, of which `free` are left, and
+-- got those in `taken`.
 create type outbox_engine.event_lane as (
   endpoint_id bigint,
   include_recipient boolean,
@@ -8,7 +9,8 @@ create type outbox_engine.event_lane as (
   history_after bigint,
   is_failing boolean,
   share integer,
-  free integer
+  free integer,
+  taken bigint[]
 );
 
 -- A claim of deliveries: who leases how many at most, when and until when.
@@ -20,23 +22,28 @@ create type outbox_engine.event_claim as (
   until timestamptz
 );
 
--- These endpoints with what each may still get of this claim. Together not more than the claim has left: the
--- first ones get it.
-create function outbox_engine.lanes_left(
-  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
-) returns outbox_engine.event_lane[]
-language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+-- How many deliveries these endpoints got.
+create function outbox_engine.taken_events(p_lanes outbox_engine.event_lane[]) returns integer
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (select coalesce(sum(cardinality(l.taken)), 0) from unnest(p_lanes) l);
+end
+$$;
+
+-- These endpoints with what each may still get of a claim of `p_most`. Together not more than the claim has
+-- left: the first ones get it.
+create function outbox_engine.lanes_left(p_lanes outbox_engine.event_lane[], p_most integer)
+returns outbox_engine.event_lane[]
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_lanes outbox_engine.event_lane[] := '{}';
   l outbox_engine.event_lane;
-  v_left integer := p_claim.most
-    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
+  v_left integer := p_most - outbox_engine.taken_events(p_lanes);
 begin
   foreach l in array p_lanes loop
-    l.free := greatest(least(v_left, l.share - (
-      select count(*) from outbox_engine.event_leases s
-      where s.token = p_claim.token and s.endpoint_id = l.endpoint_id)), 0);
+    l.free := greatest(least(v_left, l.share - cardinality(l.taken)), 0);
     v_left := v_left - l.free;
     v_lanes := v_lanes || l;
   end loop;
@@ -112,18 +119,34 @@ as $$
   order by (a.e).id
 $$;
 
+-- Whether this endpoint was told this status of the message, and the message has not gone on since. A row
+-- that was accepted is news each time.
+create function outbox_engine.was_told(
+  p_endpoint_id bigint, p_outbox_id bigint, p_history_id bigint, p_status text
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_event_deliveries d
+    where d.outbox_id = p_outbox_id and d.endpoint_id = p_endpoint_id and d.message_status = p_status
+      and (p_status <> 'sent' or d.history_id = p_history_id)
+      and not outbox_engine.went_on(p_outbox_id, d.history_id, p_history_id));
+end
+$$;
+
 -- Makes deliveries of what the next rows of the history announce, for at most `p_most` events. Those that an
--- endpoint may get at once are leased to the claim `p_claim`. The same status of a message is not told twice,
--- unless it went on in between. Returns how many events there were.
+-- endpoint may get at once are leased to the claim. The same status of a message is not told twice, unless it
+-- went on in between. `events` counts them, and `lanes` are the endpoints with what they got.
 create function outbox_engine.follow_stretch(
   p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
-  p_claim outbox_engine.event_claim
-) returns integer
+  p_claim outbox_engine.event_claim, out events integer, out lanes outbox_engine.event_lane[]
+)
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
   v_from constant bigint := (select followed_to from outbox_engine.event_follow);
-  v_events integer;
   v_last bigint;
   v_read_to bigint;
 begin
@@ -132,30 +155,28 @@ begin
     from outbox_engine.announced_in(v_from, p_safe_to, p_rows, exists (
       select from unnest(p_lanes) l where 'message.sent' = any (l.event_types))) a
   ),
-  events as materialized (
-    select a.*, outbox_engine.event_type_of(a.message_status) as type
+  -- A message seldom has two such rows in one stretch.
+  news as materialized (
+    select a.*, lag(a.history_id) over (
+      partition by a.outbox_id, a.message_status order by a.history_id) as before
     from announced a
     where a.message_status is not null
-      and (a.message_status = 'sent' or not exists (
-        select from announced b
-        where b.outbox_id = a.outbox_id and b.message_status = a.message_status
-          and b.history_id < a.history_id
-          and not outbox_engine.went_on(a.outbox_id, b.history_id, a.history_id)))
-    order by a.history_id
+  ),
+  found as materialized (
+    select n.*, outbox_engine.event_type_of(n.message_status) as type
+    from news n
+    where n.before is null or n.message_status = 'sent'
+      or outbox_engine.went_on(n.outbox_id, n.before, n.history_id)
+    order by n.history_id
     limit p_most
   ),
   wanted as (
-    select e.*, l.endpoint_id, l.include_recipient, l.free,
-      row_number() over (partition by l.endpoint_id order by e.history_id) as place
-    from events e
-    join unnest(p_lanes) l on e.history_id > l.history_after
-      and outbox_engine.wants_event(l.event_types, e.type)
-      and not exists (
-        select from public.outbox_event_deliveries d
-        where d.outbox_id = e.outbox_id and d.endpoint_id = l.endpoint_id
-          and d.message_status = e.message_status
-          and (e.message_status <> 'sent' or d.history_id = e.history_id)
-          and not outbox_engine.went_on(e.outbox_id, d.history_id, e.history_id))
+    select f.*, l.endpoint_id, l.include_recipient, l.free,
+      row_number() over (partition by l.endpoint_id order by f.history_id) as place
+    from found f
+    join unnest(p_lanes) l on f.history_id > l.history_after
+      and outbox_engine.wants_event(l.event_types, f.type)
+      and not outbox_engine.was_told(l.endpoint_id, f.outbox_id, f.history_id, f.message_status)
   ),
   made as (
     insert into public.outbox_event_deliveries (
@@ -174,40 +195,51 @@ begin
     from made m
     where m.next_at is null
   )
-  select (select count(*) from events), (select max(e.history_id) from events e),
-    (select max(a.read_to) from announced a)
-  into v_events, v_last, v_read_to;
+  select (select count(*) from found), (select max(f.history_id) from found f),
+    (select max(a.read_to) from announced a), array(
+      select row(
+        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.is_failing, l.share, l.free,
+        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+      )::outbox_engine.event_lane
+      from unnest(p_lanes) with ordinality l
+      order by l.ordinality
+    )
+  into events, v_last, v_read_to, lanes;
   update outbox_engine.event_follow
-  set followed_to = case when v_events = p_most then v_last else v_read_to end;
-  return v_events;
+  set followed_to = case when events = p_most then v_last else v_read_to end;
 end
 $$;
 
--- Follows the history as far as it is safe, for at most `p_most` events and `p_rows` rows. Returns whether
--- there may be more to read.
+-- Follows the history as far as it is safe, for at most `p_most` events and `p_rows` rows. `goes_on` says
+-- that there may be more to read, and `lanes` are the endpoints with what they got.
 create function outbox_engine.follow_history(
   p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
-  p_claim outbox_engine.event_claim
-) returns boolean
+  p_claim outbox_engine.event_claim, out goes_on boolean, out lanes outbox_engine.event_lane[]
+)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_events integer := p_most;
   v_rows integer := p_rows;
   -- Most messages have two rows, of which one announces something.
-  v_stretch constant integer := least(greatest(3 * p_most, 60), 500);
+  v_stretch integer := greatest(3 * p_most, 60);
+  v_found integer;
 begin
+  lanes := p_lanes;
+  goes_on := false;
   while (select followed_to < p_safe_to from outbox_engine.event_follow) loop
     if v_events <= 0 or v_rows <= 0 then
-      return true;
+      goes_on := true;
+      return;
     end if;
-    v_events := v_events
-      - outbox_engine.follow_stretch(p_lanes, v_events, least(v_stretch, v_rows), p_safe_to, p_claim);
+    select f.events, f.lanes into v_found, lanes
+    from outbox_engine.follow_stretch(
+      outbox_engine.lanes_left(lanes, p_claim.most), v_events, least(v_stretch, v_rows), p_safe_to,
+      p_claim) f;
+    v_events := v_events - v_found;
     v_rows := v_rows - v_stretch;
-    -- The next stretch goes on with what each endpoint may still get.
-    p_lanes := outbox_engine.lanes_left(p_lanes, p_claim);
+    v_stretch := 4 * v_stretch;
   end loop;
-  return false;
 end
 $$;
 

@@ -20,7 +20,7 @@ as $$
       when coalesce(not x.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
-    end, 0
+    end, 0, '{}'
   )::outbox_engine.event_lane order by (x.place + p_claim.token) % x.endpoints), '{}')
   from (
     select e.*, l.history_after, l.probe_at,
@@ -32,11 +32,11 @@ as $$
   ) x
 $$;
 
--- Deliveries whose process did not say what became of them are due again. A lease that began more than a
--- minute from now is of a clock that was set back since. What another transaction holds keeps for the next
+-- Deliveries whose process did not say what became of them are due again. A lease has ten minutes at most, so
+-- one with more is of a clock that was set back since. What another transaction holds keeps for the next
 -- call.
 create function outbox_engine.end_event_leases(p_now timestamptz) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
   v_ids bigint[];
@@ -44,7 +44,7 @@ begin
   v_ids := array(
     select s.delivery_id
     from outbox_engine.event_leases s
-    where s.until <= p_now or s.leased_at > p_now + interval '1 minute'
+    where s.until <= p_now or s.until > p_now + interval '11 minutes'
     limit 1000
     for update skip locked);
   if v_ids = '{}' then
@@ -68,56 +68,69 @@ end
 $$;
 
 -- Leases what is due to the claim, of each endpoint the oldest: at most its share, or with `p_all` as much as
--- the claim has left for those that do not fail.
+-- the claim has left for those that do not fail. Returns the endpoints with what they got.
 create function outbox_engine.lease_due_events(
   p_lanes outbox_engine.event_lane[], p_all boolean, p_claim outbox_engine.event_claim
-) returns void
+) returns outbox_engine.event_lane[]
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 declare
+  v_lanes outbox_engine.event_lane[] := '{}';
   l outbox_engine.event_lane;
-  v_left integer := p_claim.most
-    - (select count(*) from outbox_engine.event_leases where token = p_claim.token);
+  v_left integer := p_claim.most - outbox_engine.taken_events(p_lanes);
   v_ids bigint[];
 begin
   foreach l in array p_lanes loop
-    continue when p_all and l.is_failing or v_left <= 0;
-    v_ids := array(
-      select d.id
-      from public.outbox_event_deliveries d
-      where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
-      order by d.next_at
-      limit case when p_all then v_left else least(l.share, v_left) end
-      for update skip locked
-    );
-    if v_ids <> '{}' then
-      update public.outbox_event_deliveries set next_at = null where id = any (v_ids);
-      insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
-      select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
-      from unnest(v_ids) i;
-      v_left := v_left - cardinality(v_ids);
+    if v_left > 0 and not (p_all and l.is_failing) then
+      v_ids := array(
+        select d.id
+        from public.outbox_event_deliveries d
+        where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
+        order by d.next_at
+        limit case when p_all then v_left else least(l.share, v_left) end
+        for update skip locked
+      );
+      if v_ids <> '{}' then
+        update public.outbox_event_deliveries set next_at = null where id = any (v_ids);
+        insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+        select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+        from unnest(v_ids) i;
+        l.taken := l.taken || v_ids;
+        v_left := v_left - cardinality(v_ids);
+      end if;
     end if;
+    v_lanes := v_lanes || l;
   end loop;
+  return v_lanes;
 end
 $$;
 
--- What a claim leased, as its process gets it.
-create function outbox_engine.leased_events(p_claim outbox_engine.event_claim) returns jsonb
-language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+-- What a claim leased, as its process gets it. Each row is looked up by its id, because plans made while the
+-- tables were small would read all of them.
+create function outbox_engine.leased_events(
+  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object(
-    'id', d.id, 'lease', s.token, 'endpoint', e.name, 'endpoint_id', e.id, 'url', e.url,
-    'secrets', (
-      select jsonb_agg(k.secret order by k.id desc)
-      from outbox_engine.event_secrets k
-      where k.endpoint_id = e.id and (k.ends_at is null or k.ends_at > p_claim.at)),
-    'event_id', d.event_id, 'type', d.type, 'payload', d.payload, 'attempt', d.attempts + 1,
-    'created_at', d.created_at
-  ) order by d.id), '[]')
-  from outbox_engine.event_leases s
-  join public.outbox_event_deliveries d on d.id = s.delivery_id
-  join public.outbox_event_endpoints e on e.id = d.endpoint_id
-  where s.token = p_claim.token
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', d.id, 'lease', p_claim.token, 'endpoint', e.name, 'endpoint_id', e.id, 'url', e.url,
+      'secrets', e.secrets, 'event_id', d.event_id, 'type', d.type, 'payload', d.payload,
+      'attempt', d.attempts + 1, 'created_at', d.created_at
+    ) order by d.id), '[]')
+    from unnest(p_lanes) l
+    cross join lateral (
+      select x.*, (
+        select jsonb_agg(k.secret order by k.id desc)
+        from outbox_engine.event_secrets k
+        where k.endpoint_id = x.id and (k.ends_at is null or k.ends_at > p_claim.at)
+      ) as secrets
+      from public.outbox_event_endpoints x where x.id = l.endpoint_id limit 1
+    ) e
+    cross join lateral unnest(l.taken) i (id)
+    cross join lateral (select x.* from public.outbox_event_deliveries x where x.id = i.id limit 1) d);
+end
 $$;
 
 -- How many deliveries wait for these endpoints, counted up to 10,001.
@@ -133,42 +146,47 @@ as $$
   ) w
 $$;
 
--- Makes deliveries of what the history and the notices announce, for a claim that leased what was due. Where
--- no endpoint may get more, what the follower finds waits; but not where one has as much as it can get.
--- Returns whether there may be more to read.
+-- Makes deliveries of what the history announces, for a claim that leased what was due. Where no endpoint may
+-- get more because all of them fail, what the follower finds waits. `goes_on` says that there may be more to
+-- read, and `lanes` are the endpoints with what they got.
 create function outbox_engine.follow(
-  p_lanes outbox_engine.event_lane[], p_rows integer, p_claim outbox_engine.event_claim
-) returns boolean
+  p_lanes outbox_engine.event_lane[], p_rows integer, p_claim outbox_engine.event_claim,
+  out goes_on boolean, out lanes outbox_engine.event_lane[]
+)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
-  v_most constant integer := (select max(l.free) from unnest(p_lanes) l);
-  v_has_share constant boolean := exists (select from unnest(p_lanes) l where l.share > 0);
+  v_most integer;
+  v_all_fail boolean;
 begin
-  if v_most = 0 and v_has_share then
-    return true;
+  lanes := outbox_engine.lanes_left(p_lanes, p_claim.most);
+  select max(l.free), bool_and(l.is_failing) into v_most, v_all_fail from unnest(lanes) l;
+  if v_most = 0 and not v_all_fail then
+    goes_on := true;
+  else
+    select f.goes_on, f.lanes into goes_on, lanes
+    from outbox_engine.follow_history(
+      lanes, case when v_all_fail then 200 else v_most end, p_rows,
+      outbox_engine.move_horizon(p_claim.at), p_claim) f;
   end if;
-  return outbox_engine.follow_history(
-    p_lanes, case when v_has_share then v_most else 200 end, p_rows,
-    outbox_engine.move_horizon(p_claim.at), p_claim);
 end
 $$;
 
--- Called by the events job. Follows the history, then leases at most `p_most` deliveries to the caller for
--- `p_lease_seconds`: of each endpoint the oldest that are due, and of all endpoints alike. A process that is
--- busy with sending (`p_busy`) reads less of the history. `waiting` counts what is queued besides, up to
--- 10,001. `more` says that another call has work to do at once, and `waits_since` since when an open
--- transaction keeps events back. Without an enabled endpoint nothing happens.
+-- Called by the events job. Follows the history, and leases at most `p_most` deliveries to the caller for
+-- `p_lease_seconds`, 600 at most: of each endpoint the oldest that are due, and of all endpoints alike. A
+-- process that is busy with sending (`p_busy`) reads less of the history. `waiting` counts what is queued
+-- besides, up to 10,001. `more` says that another call has work to do at once, and `waits_since` since when
+-- an open transaction keeps events back. Without an enabled endpoint nothing happens.
 create function public.outbox_claim_events(
   p_worker text, p_most integer, p_lease_seconds double precision, p_busy boolean
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_claim outbox_engine.event_claim;
   v_lanes outbox_engine.event_lane[];
   v_goes_on boolean := false;
-  v_events jsonb;
 begin
   if not outbox_engine.has_event_endpoints() then
     return jsonb_build_object(
@@ -178,25 +196,22 @@ begin
   v_claim.worker := p_worker;
   v_claim.most := p_most;
   v_claim.at := outbox_engine.now();
-  v_claim.until := v_claim.at + make_interval(secs => p_lease_seconds);
+  v_claim.until := v_claim.at + make_interval(secs => least(p_lease_seconds, 600));
 
   perform outbox_engine.end_event_leases(v_claim.at);
   v_lanes := outbox_engine.lanes_of(v_claim);
   if outbox_engine.try_lock_events() then
     perform outbox_engine.follow_notices(v_lanes, v_claim.at);
-    perform outbox_engine.lease_due_events(v_lanes, false, v_claim);
-    v_goes_on := outbox_engine.follow(
-      outbox_engine.lanes_left(v_lanes, v_claim), case when p_busy then 500 else 2000 end, v_claim);
-  else
-    perform outbox_engine.lease_due_events(v_lanes, false, v_claim);
+    v_lanes := outbox_engine.lease_due_events(v_lanes, false, v_claim);
+    select f.goes_on, f.lanes into v_goes_on, v_lanes
+    from outbox_engine.follow(v_lanes, case when p_busy then 500 else 2000 end, v_claim) f;
   end if;
-  perform outbox_engine.lease_due_events(v_lanes, true, v_claim);
-  v_events := outbox_engine.leased_events(v_claim);
+  v_lanes := outbox_engine.lease_due_events(v_lanes, true, v_claim);
   return jsonb_build_object(
-    'deliveries', v_events,
+    'deliveries', outbox_engine.leased_events(v_lanes, v_claim),
     'endpoints', cardinality(v_lanes),
     'waiting', outbox_engine.waiting_events(array(select l.endpoint_id from unnest(v_lanes) l)),
-    'more', v_goes_on or jsonb_array_length(v_events) >= p_most,
+    'more', v_goes_on or outbox_engine.taken_events(v_lanes) >= p_most,
     'waits_since', outbox_engine.events_wait_since(v_claim.at));
 end
 $$;

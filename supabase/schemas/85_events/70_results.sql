@@ -40,8 +40,9 @@ begin
 end
 $$;
 
--- Writes these results into their deliveries, whose leases the caller has locked. One that arrived counts
--- whoever holds the lease by now. A failure under a lease that ended does not. Returns which were written.
+-- Writes these results into their deliveries, which the caller has locked, so their ctids stay valid. One
+-- that arrived counts whoever holds the lease by now. A failure under a lease that ended does not. Returns
+-- which were written.
 create function outbox_engine.write_event_results(p_results outbox_engine.event_result[], p_now timestamptz)
 returns bigint[]
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
@@ -50,10 +51,13 @@ declare
   v_written bigint[];
 begin
   with results as materialized (
-    select r.*, x.arrived, w.wait, not x.arrived and r.status is distinct from 410 and w.wait is not null
-      as goes_on
+    select r.*, d.row_at, x.arrived, w.wait,
+      not x.arrived and r.status is distinct from 410 and w.wait is not null as goes_on
     from unnest(p_results) r
-    join public.outbox_event_deliveries d on d.id = r.id
+    cross join lateral (
+      select o.ctid as row_at, o.status, o.attempts
+      from public.outbox_event_deliveries o where o.id = r.id limit 1
+    ) d
     cross join lateral outbox_engine.has_arrived(r.status) x (arrived)
     cross join lateral outbox_engine.event_retry_wait(d.attempts + 1) w (wait)
     where d.status = 'pending'
@@ -82,7 +86,7 @@ begin
       end,
       payload = case when r.goes_on then d.payload end
     from results r
-    where d.id = r.id
+    where d.ctid = r.row_at
     returning d.id
   )
   select array_agg(id) into v_written from written;
@@ -131,7 +135,9 @@ begin
       max(outbox_engine.asked_wait(r.status, r.retry_after_seconds)) as asked,
       max(left(coalesce(r.error, 'HTTP ' || r.status), 200)) as error
     from unnest(p_results) r
-    join public.outbox_event_deliveries d on d.id = r.id
+    cross join lateral (
+      select x.endpoint_id from public.outbox_event_deliveries x where x.id = r.id limit 1
+    ) d
     group by d.endpoint_id
     order by d.endpoint_id
   loop
@@ -172,7 +178,8 @@ $$;
 -- "retry_after_seconds"}: the HTTP status, or null and the error where no answer came. Returns the endpoints
 -- that are disabled since.
 create function public.outbox_record_event_results(p_results jsonb) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();

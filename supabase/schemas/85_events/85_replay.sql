@@ -59,9 +59,8 @@ as $$
       end) as status
   ) s
   where s.status is not null
-    and (p_by_id or d.id is not null or s.status = 'sent' or not exists (
-      select from public.outbox_event_deliveries t
-      where t.outbox_id = e.outbox_id and t.endpoint_id = p_endpoint_id and t.message_status = s.status))
+    and (p_by_id or d.id is not null or s.status = 'sent'
+      or not outbox_engine.was_told(p_endpoint_id, e.outbox_id, e.id, s.status))
 $$;
 
 -- The same of notices.
@@ -84,6 +83,9 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan
 as $$
 declare
   v_rows bigint[];
+  v_with_sent constant boolean := exists (
+    select from public.outbox_event_endpoints e
+    where e.id = p_endpoint_id and 'message.sent' = any (e.event_types));
 begin
   if p_event_ids is not null then
     return query
@@ -120,7 +122,9 @@ begin
     from outbox_engine.replayed_history(p_endpoint_id, array(
       select e.id
       from public.outbox_events e
-      where e.id = any (v_rows) and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
+      where e.id between v_rows[1] and v_rows[cardinality(v_rows)]
+        and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
+        and (e.event <> 'accepted' or v_with_sent)
     ), false) r
     order by r.outbox_id, coalesce(r.delivery_id, 0), r.message_status, r.history_id;
     return query
@@ -176,7 +180,8 @@ create function public.outbox_replay_events(
   p_name text, p_event_ids text[] default null, p_since timestamptz default null,
   p_until timestamptz default null, p_failed_only boolean default false, p_dry_run boolean default false
 ) returns jsonb
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
 as $$
 declare
   v_now constant timestamptz := outbox_engine.now();

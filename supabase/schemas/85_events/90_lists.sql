@@ -75,7 +75,7 @@ begin
     v_ids := array(
       select d.id
       from public.outbox_event_deliveries d
-      where d.endpoint_id = v_endpoint_id and d.id < coalesce(p_before, 9223372036854775807)
+      where d.endpoint_id + 0 = v_endpoint_id and d.id < coalesce(p_before, 9223372036854775807)
         and (p_status is null or d.status = p_status)
       order by d.id desc
       limit p_most);

@@ -46,14 +46,14 @@ begin
   v_ids := array(
     select d.id
     from outbox_engine.event_lanes l
-    join public.outbox_event_deliveries d on d.endpoint_id = l.endpoint_id
+    join public.outbox_event_deliveries d on d.endpoint_id + 0 = l.endpoint_id
     where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
     limit p_most
     for update of d skip locked);
   delete from public.outbox_event_deliveries where id = any (v_ids);
   delete from outbox_engine.event_lanes l
   where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
-    and not exists (select from public.outbox_event_deliveries d where d.endpoint_id = l.endpoint_id);
+    and not exists (select from public.outbox_event_deliveries d where d.endpoint_id + 0 = l.endpoint_id);
   return cardinality(v_ids) = p_most;
 end
 $$;
