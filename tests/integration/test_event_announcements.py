@@ -20,6 +20,23 @@ def retry(db: Connection, row: int) -> None:
     db.execute("select public.outbox_retry(array[%s::bigint], true, null, false)", [row])
 
 
+def run_out(db: Connection, row: int) -> None:
+    expire(db, row)
+    call(db, "run_upkeep", "{}", 100)
+
+
+def opt_out_and_in(db: Connection, row: int) -> None:
+    suppress(db, row)
+    db.execute("delete from public.outbox_suppressions")
+
+
+def lose(db: Connection) -> None:
+    for dispatch in claim_all(db):
+        mark_ambiguous(db, dispatch)
+    later(db, "1 minute")
+    find_nothing(db)
+
+
 FAILURES = ["failed", "rejected", "aborted", "expired", "deleted", "unknown"]
 
 
@@ -43,9 +60,9 @@ def test_each_final_report_is_told_once(db: Connection, status: str) -> None:
 
 def test_ends_without_a_report_are_told(db: Connection) -> None:
     add(db)
-    ends: dict[str, Callable[[int], object]] = {
+    ends: dict[str, Callable[[int], None]] = {
         "message.cancelled": lambda row: cancel(db, row),
-        "message.failed": lambda row: [expire(db, row), call(db, "run_upkeep", "{}", 100)],
+        "message.failed": lambda row: run_out(db, row),
         "message.suppressed": lambda row: suppress(db, row),
     }
     for n, (kind, end) in enumerate(ends.items()):
@@ -219,10 +236,10 @@ def test_last_event_of_any_history_tells_how_it_ended(db: Connection, steps: lis
         "send": send,
         "follow": lambda: heard.extend(said(db)),
         "cancel": lambda: cancel(db, row),
-        "expire": lambda: [expire(db, row), call(db, "run_upkeep", "{}", 100)],
+        "expire": lambda: run_out(db, row),
         "retry": lambda: retry(db, row),
-        "suppress": lambda: [suppress(db, row), db.execute("delete from public.outbox_suppressions")],
-        "lose": lambda: [[mark_ambiguous(db, one) for one in claim_all(db)], later(db, "1 minute"), find_nothing(db)],
+        "suppress": lambda: opt_out_and_in(db, row),
+        "lose": lambda: lose(db),
         "refuse": lambda: [refuse(db, one) for one in claim_all(db)],
         "wait": lambda: later(db, "30 minutes"),
     }

@@ -352,7 +352,8 @@ def test_replay_of_a_time_reads_the_history(db: Connection) -> None:
     assert replay("10 minutes") == [kept + 1, kept + 2, kept + 3]
     assert replay("90 minutes") == [kept, kept + 1, kept + 2, kept + 3]
     assert replay("3 hours", p_until=db.execute(since.encode(), ["30 minutes"]).fetchone()[0]) == [old, kept]  # type: ignore[index]
-    (one,) = [cancelled(db, first=9)] and deliveries(db)
+    cancelled(db, first=9)
+    (one,) = deliveries(db)
     record(db, one, status=410)
     call(db, "set_event_endpoint", "app", p_enabled=True)
     assert replay("3 hours", p_failed_only=True) == [kept + 4]
