@@ -73,3 +73,7 @@ def delivery(db: Connection, delivery_id: int) -> dict[str, Any]:
     assert row is not None
     assert isinstance(row[0], dict)
     return row[0]
+
+
+def endpoints(db: Connection) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in call(db, "event_endpoints_status")}

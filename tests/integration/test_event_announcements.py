@@ -216,7 +216,7 @@ STEPS = st.one_of(
 
 @examples(60)
 @given(steps=st.lists(STEPS, min_size=3, max_size=14))
-def test_last_event_of_any_history_tells_how_it_ended(db: Connection, steps: list[object]) -> None:
+def test_last_event_of_any_history_is_the_end(db: Connection, steps: list[object]) -> None:
     db.execute("truncate public.outbox, outbox_engine.dispatches, public.outbox_suppressions, outbox_engine.consents")
     db.execute("truncate outbox_engine.plan_pauses, outbox_engine.refused_contents, outbox_engine.plan_requests")
     db.execute("truncate public.outbox_event_endpoints")

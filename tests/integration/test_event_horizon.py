@@ -10,7 +10,7 @@ import pytest
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from tests.engine import insert, later
-from tests.outgoing import add, cancelled, deliveries, take
+from tests.outgoing import add, call, cancelled, deliveries, record, take
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
@@ -236,3 +236,30 @@ def test_many_writers_lose_no_event(db: Connection, stack: LocalStack) -> None:
         seen += messages(taken)
 
     assert sorted(seen) == sorted(committed)
+
+
+def test_long_history_is_followed_by_index(db: Connection) -> None:
+    """Also with plans that were made while the tables were empty, and without statistics of the new rows."""
+    record(db, *deliveries(db))
+    call(db, "list_event_deliveries", "app")
+    rows = insert(db, 600)
+    for share in (rows[:500], rows[500:]):
+        db.execute("update public.outbox set status = 'cancelled' where id = any(%s)", [share])
+        while len(share) == 500 and (taken := deliveries(db)):
+            record(db, *taken)
+    tables = ["public.outbox", "public.outbox_events", "public.outbox_event_deliveries", "outbox_engine.event_leases"]
+    counts = {kind: f"pg_stat_get_xact_{kind}(t::regclass)" for kind in ("numscans", "tuples_returned", "tuples_fetched")}
+    asked = f"select t, {', '.join(counts.values())} from unnest(%s::text[]) t"
+
+    with db.transaction():
+        before = {row[0]: row[1:] for row in db.execute(asked.encode(), [tables])}
+        taken = deliveries(db)
+        record(db, *taken)
+        call(db, "list_event_deliveries", "app")
+        after = {row[0]: row[1:] for row in db.execute(asked.encode(), [tables])}
+
+    assert len(taken) == 32
+    for table, (scans, returned, fetched) in after.items():
+        # Sequential scans and what they read, then what indexes led to: a page of the list twice, and a few rows for each event.
+        assert (table, scans, returned) == (table, *before[table][:2])
+        assert int(str(fetched)) - int(str(before[table][2])) < 300 + 20 * 32, table
