@@ -11332,14 +11332,6 @@ begin
 end
 $$;
 
-create function outbox_engine.lock_events() returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform pg_advisory_xact_lock(hashtext('outbox events'), 0);
-end
-$$;
-
 create function outbox_engine.lock_events_shared() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -12155,6 +12147,11 @@ as $$
       end) as status
   ) s
   where s.status is not null
+    and (
+      e.id <= (select f.followed_to from outbox_engine.event_follow f)
+      or exists (
+        select from public.outbox_event_endpoints t where t.id = p_endpoint_id and t.disabled_at is not null)
+    )
     and (p_by_id or d.id is not null or s.status = 'sent'
       or not outbox_engine.was_told(p_endpoint_id, e.outbox_id, e.id, s.status))
 $$;
@@ -12234,6 +12231,11 @@ create function outbox_engine.send_again(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 begin
+  -- Whoever deletes one of these messages comes before or after.
+  perform from public.outbox o
+  where o.id = any (array(select r.outbox_id from unnest(p_events) r))
+  order by o.id
+  for key share;
   -- By id, as results are recorded.
   perform from public.outbox_event_deliveries d
   where d.id = any (array(select r.delivery_id from unnest(p_events) r))
@@ -12283,7 +12285,6 @@ begin
   if cardinality(p_event_ids) > 10000 then
     perform outbox_engine.refuse('a replay takes at most 10,000 ids');
   end if;
-  perform outbox_engine.lock_events();
   v_found := array(
     select r::outbox_engine.replayed_event
     from outbox_engine.events_to_replay(e.id, p_event_ids, p_since, p_until, p_failed_only) r);
@@ -12592,8 +12593,8 @@ declare
   v_has_rows boolean;
 begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
-  perform setval('public.outbox_events_id_seq', current_setting('outbox.last_event_id')::bigint)
-  where current_setting('outbox.last_event_id') <> '0';
+  perform setval('public.outbox_events_id_seq', greatest(
+    current_setting('outbox.last_event_id')::bigint, outbox_engine.last_history_id(), 1));
   perform outbox_engine.remove_all_events();
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',

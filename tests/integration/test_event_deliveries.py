@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from tests.engine import later, stand_still
-from tests.outgoing import add, call, cancelled, deliveries, delivery, endpoints, record, take
+from tests.outgoing import add, call, cancelled, count_from_one, deliveries, delivery, endpoints, record, take
 from tests.races import overlap
 from tests.stack import Connection
 
@@ -15,6 +15,7 @@ WAITS = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
 @pytest.fixture(autouse=True)
 def still(db: Connection) -> None:
     stand_still(db)
+    count_from_one(db)
 
 
 def seconds_until(db: Connection, at: str) -> float:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 from sandbox.local.stack import LocalStack
 from tests.calls import report
 from tests.engine import later, number, stand_still
-from tests.outgoing import add, call, cancelled, deliveries, delivery, endpoints, record, sent, take, told
+from tests.outgoing import add, call, cancelled, count_from_one, deliveries, delivery, endpoints, record, sent, take, told
 from tests.races import overlap
 from tests.stack import Connection
 
@@ -18,6 +19,7 @@ from tests.stack import Connection
 @pytest.fixture(autouse=True)
 def still(db: Connection) -> None:
     stand_still(db)
+    count_from_one(db)
 
 
 def test_secret_rotates_without_a_gap(db: Connection) -> None:
@@ -143,6 +145,37 @@ def test_replay_of_a_time_reads_the_history(db: Connection) -> None:
     record(db, one, status=410)
     call(db, "set_event_endpoint", "app", p_enabled=True)
     assert replay("3 hours", p_failed_only=True) == [kept + 4]
+
+
+def test_replay_leaves_the_follower_its_rows(db: Connection) -> None:
+    add(db)
+    first = cancelled(db)
+    told(db)
+    second = cancelled(db, first=1)
+
+    assert call(db, "replay_events", "app", ["evt_1", "evt_2"])["count"] == 1
+
+    assert sorted(data["id"] for _, data in told(db)) == [first, second]
+    # While it is disabled nobody follows for it, and a replay has everything.
+    call(db, "set_event_endpoint", "app", p_enabled=False)
+    third = cancelled(db, first=2)
+    assert call(db, "replay_events", "app", p_since=datetime(2020, 1, 1, tzinfo=UTC))["count"] == 3
+    call(db, "set_event_endpoint", "app", p_enabled=True)
+    assert sorted(data["id"] for _, data in told(db)) == [first, second, third]
+
+
+def test_replay_and_deletion_take_turns(db: Connection, other: Connection) -> None:
+    add(db)
+    row = cancelled(db)
+    told(db)
+
+    overlap(
+        other,
+        lambda: call(other, "replay_events", "app", ["evt_1"]),
+        lambda: db.execute("delete from public.outbox where id = %s", [row]),
+    )
+
+    assert call(db, "list_event_deliveries") == []
 
 
 def test_lists_page_and_filter(db: Connection) -> None:

@@ -61,21 +61,13 @@ begin
 end
 $$;
 
--- Taken by the follower and by a replay, which make deliveries, until their transaction ends. Whoever removes
--- messages takes it shared, so that no delivery of a removed message comes later.
+-- Taken by the follower, which makes deliveries, until its transaction ends. Whoever removes messages takes
+-- it shared, so that no delivery of a removed message comes later.
 create function outbox_engine.try_lock_events() returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   return pg_try_advisory_xact_lock(hashtext('outbox events'), 0);
-end
-$$;
-
-create function outbox_engine.lock_events() returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform pg_advisory_xact_lock(hashtext('outbox events'), 0);
 end
 $$;
 

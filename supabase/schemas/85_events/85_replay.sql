@@ -36,7 +36,8 @@ create type outbox_engine.replayed_event as (
 );
 
 -- What these rows of the history tell this endpoint: what they told it, or else what they announce now. With
--- `p_by_id` also what a row announced before its message went on.
+-- `p_by_id` also what a row announced before its message went on. Rows that the follower will come to are
+-- left out while the endpoint is enabled.
 create function outbox_engine.replayed_history(p_endpoint_id bigint, p_ids bigint[], p_by_id boolean)
 returns setof outbox_engine.replayed_event
 language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
@@ -59,6 +60,11 @@ as $$
       end) as status
   ) s
   where s.status is not null
+    and (
+      e.id <= (select f.followed_to from outbox_engine.event_follow f)
+      or exists (
+        select from public.outbox_event_endpoints t where t.id = p_endpoint_id and t.disabled_at is not null)
+    )
     and (p_by_id or d.id is not null or s.status = 'sent'
       or not outbox_engine.was_told(p_endpoint_id, e.outbox_id, e.id, s.status))
 $$;
@@ -142,6 +148,11 @@ create function outbox_engine.send_again(
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
 as $$
 begin
+  -- Whoever deletes one of these messages comes before or after.
+  perform from public.outbox o
+  where o.id = any (array(select r.outbox_id from unnest(p_events) r))
+  order by o.id
+  for key share;
   -- By id, as results are recorded.
   perform from public.outbox_event_deliveries d
   where d.id = any (array(select r.delivery_id from unnest(p_events) r))
@@ -196,7 +207,6 @@ begin
   if cardinality(p_event_ids) > 10000 then
     perform outbox_engine.refuse('a replay takes at most 10,000 ids');
   end if;
-  perform outbox_engine.lock_events();
   v_found := array(
     select r::outbox_engine.replayed_event
     from outbox_engine.events_to_replay(e.id, p_event_ids, p_since, p_until, p_failed_only) r);

@@ -155,8 +155,8 @@ declare
   v_has_rows boolean;
 begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
-  perform setval('public.outbox_events_id_seq', current_setting('outbox.last_event_id')::bigint)
-  where current_setting('outbox.last_event_id') <> '0';
+  perform setval('public.outbox_events_id_seq', greatest(
+    current_setting('outbox.last_event_id')::bigint, outbox_engine.last_history_id(), 1));
   perform outbox_engine.remove_all_events();
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
