@@ -198,6 +198,18 @@ def test_claim_shares_what_it_may_take(db: Connection) -> None:
     assert take(db, most=2)["more"] is False
 
 
+def test_endpoints_take_turns_in_small_claims(db: Connection) -> None:
+    for name in ("a", "b", "c"):
+        add(db, name)
+    for n in range(3):
+        cancelled(db, first=n)
+    record(db, *deliveries(db), status=500)
+    db.execute("update outbox_engine.event_lanes set failures = 0")
+    later(db, "10 seconds")
+
+    assert {one["endpoint"] for _ in range(3) for one in deliveries(db, most=1)} == {"a", "b", "c"}
+
+
 def test_two_processes_share_what_is_due(db: Connection, other: Connection) -> None:
     add(db)
     for n in range(6):
