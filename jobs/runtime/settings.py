@@ -233,6 +233,14 @@ class WebhookSettings(BaseSettings):
         )
 
 
+class EventsSettings(BaseSettings):
+    """Where events may go."""
+
+    model_config = checks.CONFIG
+
+    events_allow_private_networks: bool = False
+
+
 class TelemetrySettings(BaseSettings):
     """Logs and errors."""
 
@@ -266,6 +274,7 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     VonageSettings,
     EngineSettings,
     WebhookSettings,
+    EventsSettings,
     TelemetrySettings,
 )
 """Every group. docs/settings.md documents the settings of them all."""
