@@ -6,6 +6,7 @@ from datetime import datetime
 
 from jobs.gateway import values
 from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.eventing import EventEndpoints
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
@@ -104,6 +105,11 @@ class Operating:
     def routing(self) -> Routing:
         """The calls about routes and sender aliases, over the same connection."""
         return Routing(self._rpc)
+
+    @property
+    def events(self) -> EventEndpoints:
+        """The calls about outgoing events, over the same connection."""
+        return EventEndpoints(self._rpc)
 
     @property
     def gateway(self) -> Gateway:
