@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
 from jobs.runtime.accounts import AccountSettings
-from jobs.runtime.settings import EngineSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime.settings import EngineSettings, EventsSettings, SupabaseSettings, TelemetrySettings
 from jobs.runtime.waking import Wakings
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
@@ -24,6 +24,7 @@ class RunSettings:
     supabase: SupabaseSettings
     accounts: Mapping[int | None, AccountSettings]
     engine: EngineSettings
+    events: EventsSettings
 
     @classmethod
     def load(cls, plans: Sequence[str] = ()) -> "RunSettings":
@@ -36,6 +37,7 @@ class RunSettings:
             supabase=settings.load(SupabaseSettings),
             accounts=chosen(plans),
             engine=settings.load(EngineSettings),
+            events=settings.load(EventsSettings),
         )
 
 
@@ -46,7 +48,13 @@ async def assembled(chosen: RunSettings, known: Releases, wakings: Wakings, *, o
     from scheduler.engine import build_engine
 
     engine = await build_engine(
-        chosen.supabase, chosen.accounts, chosen.engine, known=known, waits_for_rates=not once, wakings=wakings
+        chosen.supabase,
+        chosen.accounts,
+        chosen.engine,
+        known=known,
+        waits_for_rates=not once,
+        wakings=wakings,
+        events=chosen.events,
     )
     try:
         yield engine

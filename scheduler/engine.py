@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
+from jobs.events import Events
 from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
@@ -27,7 +28,7 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.first_claims import FirstClaims
 from jobs.runtime.job import Job
 from jobs.runtime.project import project_host
-from jobs.runtime.settings import EngineSettings, SupabaseSettings
+from jobs.runtime.settings import EngineSettings, EventsSettings, SupabaseSettings
 from jobs.runtime.waking import Wakings
 from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
@@ -72,6 +73,7 @@ async def build_engine(
     known: Releases,
     waits_for_rates: bool = True,
     wakings: Wakings | None = None,
+    events: EventsSettings | None = None,
 ) -> Engine:
     """Make the jobs. This makes no request to Supabase or a provider, so all may be away.
 
@@ -99,7 +101,11 @@ async def build_engine(
         jobs += own
     for one in served:
         one.restores.others = tuple(other.restores for other in served if other is not one)
-    jobs += [Campaigns(gateway=gateway), Upkeep(gateway=gateway, settings=settings)]
+    jobs += [
+        Campaigns(gateway=gateway),
+        Events(gateway=gateway, worker=worker, settings=events or EventsSettings(_env_file=None), wakings=process.wakings),
+        Upkeep(gateway=gateway, settings=settings),
+    ]
     return Engine(jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway)
 
 

@@ -25,6 +25,7 @@ from jobs.gateway.status import (
 )
 from jobs.providers import registry
 from jobs.runtime.masking import scrub
+from scheduler.commands import events_view
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, utc
 
@@ -48,6 +49,8 @@ def screen(status: Status, figures: Figures | None, *, asked: int, project: str 
         facts.add_row("replies", _unclear(status.unclear_replies))
     if status.plans:
         facts.add_row("limits", _limits(status.plans))
+    if status.event_endpoints:
+        facts.add_row("events", events_view.waiting(status.event_endpoints, status.events_wait_since))
     facts.add_row("project", _project(status.hosts, project))
     if status.clocks:
         facts.add_row("clocks", _clocks(status.clocks))
