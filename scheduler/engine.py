@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
+from jobs.eventing.client import EventClient
 from jobs.events import Events
 from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
@@ -103,10 +104,14 @@ async def build_engine(
         one.restores.others = tuple(other.restores for other in served if other is not one)
     jobs += [
         Campaigns(gateway=gateway),
-        Events(gateway=gateway, worker=worker, settings=events or EventsSettings(_env_file=None), wakings=process.wakings),
+        Events(gateway=gateway, worker=worker, client=_event_client(events), wakings=process.wakings),
         Upkeep(gateway=gateway, settings=settings),
     ]
     return Engine(jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway)
+
+
+def _event_client(events: EventsSettings | None) -> EventClient:
+    return EventClient(allows_private=events is not None and events.events_allow_private_networks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,15 +43,8 @@ async def client() -> AsyncIterator[EventClient]:
 
 
 def event(url: str, **changed: Any) -> EventDelivery:
-    usual = {
-        "id": 7,
-        "endpoint": "orders",
-        "secrets": (SECRET,),
-        "event_id": "evt_42",
-        "type": "message.delivered",
-        "attempt": 1,
-    }
-    return EventDelivery(**usual | {"url": url, "payload": PAYLOAD} | changed)
+    usual: dict[str, Any] = {"id": 7, "endpoint": "orders", "secrets": (SECRET,), "event_id": "evt_42", "attempt": 1}
+    return EventDelivery(**{**usual, "type": "message.delivered", "payload": PAYLOAD, "url": url, **changed})
 
 
 async def test_official_library_verifies_each_secret(client: EventClient, receiver: Receiver) -> None:
