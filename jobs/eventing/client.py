@@ -102,12 +102,12 @@ async def _read_some(answer: httpcore.Response) -> None:
 def _answered(delivery: EventDelivery, answer: httpcore.Response) -> EventResult:
     status = answer.status
     if 200 <= status < 300:
-        return EventResult(delivery.id, status)
+        return EventResult(delivery.id, delivery.lease, status)
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.headers}
     seconds = retry_after(headers, longest=_LONGEST_WAIT_SECONDS) if status in _SLOW_DOWN else None
     words = f"HTTP {status}: redirects are not followed" if 300 <= status < 400 else f"HTTP {status}"
-    return EventResult(delivery.id, status, words, seconds)
+    return EventResult(delivery.id, delivery.lease, status, words, seconds)
 
 
 def _failed(delivery: EventDelivery, why: str) -> EventResult:
-    return EventResult(delivery.id, None, printable(scrub(why))[:_LONGEST_ERROR])
+    return EventResult(delivery.id, delivery.lease, None, printable(scrub(why))[:_LONGEST_ERROR])

@@ -15,10 +15,12 @@ from jobs.runtime.masking import scrub
 class EventDelivery:
     """One event on its way to one endpoint, leased to the caller. ``secrets`` sign it, the current one first.
 
-    ``payload`` is the body as it is sent, the same in each attempt. ``attempt`` counts from 1.
+    ``lease`` proves the claim to the database. ``payload`` is the body as it is sent, the same in each attempt. ``attempt``
+    counts from 1.
     """
 
     id: int
+    lease: int
     endpoint: str
     url: str
     secrets: tuple[str, ...]
@@ -31,6 +33,7 @@ class EventDelivery:
     def parse(cls, row: Mapping[str, Any]) -> "EventDelivery":
         return cls(
             id=row["id"],
+            lease=row["lease"],
             endpoint=row["endpoint"],
             url=row["url"],
             secrets=tuple(row["secrets"]),
@@ -60,6 +63,7 @@ class EventResult:
     """What came of one attempt: the status of the answer, or None and the ``error``. ``error`` is masked."""
 
     id: int
+    lease: int
     status: int | None
     error: str | None = None
     retry_after_seconds: float | None = None
@@ -267,4 +271,4 @@ class EventEndpoints(Calls):
                 "p_dry_run": dry_run,
             },
         )
-        return Replayed(answer["count"], answer["left_out"], dry_run)
+        return Replayed(answer["count"], answer["left_out"] or {}, dry_run)

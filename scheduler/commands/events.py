@@ -103,7 +103,7 @@ def set_endpoint(
 def disable(name: Name, *, as_json: AsJson = False) -> int:
     """Send no more events to an endpoint.
 
-    What happens meanwhile is not kept for it: outbox events replay NAME --since TIME sends it later.
+    What waits for it already is sent once it is enabled. What happens meanwhile is left out: outbox events replay sends it.
     """
     return _change(name, "disabled", enabled=False, as_json=as_json)
 

@@ -22,6 +22,12 @@ _DISABLED: Final = {
     "gone": "disabled: it answered 410, which says that it wants no more events",
     "failing": "disabled: it failed for three days",
 }
+_LEFT_OUT: Final = {
+    "waiting": "on their way already",
+    "not_wanted": "of a type that the endpoint does not get",
+    "unknown": "no such event, or it is not kept any more",
+    "too_many": "too many at once: repeat the command",
+}
 _STYLES: Final = {"failed": "red", "gone": "red", "pending": "yellow"}
 
 
@@ -85,7 +91,7 @@ def replayed(name: str, outcome: Replayed) -> RenderableType:
     lines = [Text(f"{counted(outcome.count, 'event')} {words} to {name} again")]
     for reason, count in outcome.left_out.items():
         if count:
-            lines.append(Text(f"{count:,} left out: {reason.replace('_', ' ')}", "yellow"))
+            lines.append(Text(f"{count:,} left out: {_LEFT_OUT.get(reason, reason)}", "yellow"))
     return Group(*lines)
 
 

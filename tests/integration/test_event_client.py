@@ -43,14 +43,21 @@ async def client() -> AsyncIterator[EventClient]:
 
 
 def event(url: str, **changed: Any) -> EventDelivery:
-    usual: dict[str, Any] = {"id": 7, "endpoint": "orders", "secrets": (SECRET,), "event_id": "evt_42", "attempt": 1}
+    usual: dict[str, Any] = {
+        "id": 7,
+        "lease": 9,
+        "endpoint": "orders",
+        "secrets": (SECRET,),
+        "event_id": "evt_42",
+        "attempt": 1,
+    }
     return EventDelivery(**{**usual, "type": "message.delivered", "payload": PAYLOAD, "url": url, **changed})
 
 
 async def test_official_library_verifies_each_secret(client: EventClient, receiver: Receiver) -> None:
     result = await client.deliver(event(f"{receiver.url}/hook?key=1", secrets=(SECRET, OLDER)))
 
-    assert result == EventResult(7, 204)
+    assert result == EventResult(7, 9, 204)
     (received,) = receiver.received
     assert received.body == PAYLOAD.encode()
     assert received.headers["content-type"] == "application/json"
@@ -65,13 +72,13 @@ async def test_official_library_verifies_each_secret(client: EventClient, receiv
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/status/200", EventResult(7, 200)),
-        ("/status/299", EventResult(7, 299)),
-        ("/status/500?after=9", EventResult(7, 500, "HTTP 500")),
-        ("/status/410", EventResult(7, 410, "HTTP 410")),
-        ("/status/429?after=9", EventResult(7, 429, "HTTP 429", 9.0)),
-        ("/status/503?after=999999", EventResult(7, 503, "HTTP 503", 86400.0)),
-        ("/redirect", EventResult(7, 302, "HTTP 302: redirects are not followed")),
+        ("/status/200", EventResult(7, 9, 200)),
+        ("/status/299", EventResult(7, 9, 299)),
+        ("/status/500?after=9", EventResult(7, 9, 500, "HTTP 500")),
+        ("/status/410", EventResult(7, 9, 410, "HTTP 410")),
+        ("/status/429?after=9", EventResult(7, 9, 429, "HTTP 429", 9.0)),
+        ("/status/503?after=999999", EventResult(7, 9, 503, "HTTP 503", 86400.0)),
+        ("/redirect", EventResult(7, 9, 302, "HTTP 302: redirects are not followed")),
     ],
 )
 async def test_status_decides_and_nothing_is_repeated(
@@ -96,7 +103,7 @@ async def test_status_counts_whatever_body_follows(speak: Any, client: EventClie
     async with serving(speak) as server:
         results = [await client.deliver(event(server.origin), deadline=0.5) for _ in range(2)]
 
-    assert results == [EventResult(7, 201)] * 2
+    assert results == [EventResult(7, 9, 201)] * 2
     assert server.connections == 2
 
 
@@ -176,7 +183,7 @@ async def test_checked_address_keeps_name_for_tls(monkeypatch: pytest.MonkeyPatc
         right = await client.deliver(event(f"https://localhost:{port}/hook"))
         other = await client.deliver(event(f"https://hooks.example:{port}/hook"))
 
-    assert right == EventResult(7, 204)
+    assert right == EventResult(7, 9, 204)
     assert "certificate" in str(other.error).lower()
     assert network.connected == ["93.184.216.35", PUBLIC, PUBLIC]
     assert server.names == ["localhost", "hooks.example"]  # type: ignore[attr-defined]
@@ -189,7 +196,7 @@ async def test_second_answer_of_dns_is_not_used(monkeypatch: pytest.MonkeyPatch,
     async with secure(network, monkeypatch, tmp_path) as (server, client):
         first, second, third = [await _on_new_connection(client, server) for _ in range(3)]
 
-    assert first == EventResult(7, 204)
+    assert first == EventResult(7, 9, 204)
     assert (second.error, third.error) == (
         "address refused: 127.0.0.1 is a loopback address",
         "address refused: it does not exist",

@@ -61,7 +61,9 @@ class Client:
         finally:
             self._count(delivery.endpoint, -1)
         self.ended.append((now(), delivery.endpoint))
-        return EventResult(delivery.id, None, "no answer") if delivery.endpoint == "hang" else EventResult(delivery.id, 204)
+        return (
+            EventResult(delivery.id, 9, None, "no answer") if delivery.endpoint == "hang" else EventResult(delivery.id, 9, 204)
+        )
 
     async def aclose(self) -> None:
         self.closed = True
@@ -73,7 +75,7 @@ class Client:
 
 
 def deliveries(count: int, endpoint: str = "a", *, first: int = 0) -> list[EventDelivery]:
-    return [EventDelivery(first + n, endpoint, "https://a", (), f"evt_{first + n}", "t", "{}", 1) for n in range(count)]
+    return [EventDelivery(first + n, 9, endpoint, "https://a", (), f"evt_{first + n}", "t", "{}", 1) for n in range(count)]
 
 
 def job(database: Any, client: Any, wakings: Wakings | None = None) -> Events:
