@@ -12,7 +12,7 @@ from scheduler.commands.operator import agreed, console, counted, operate, say_j
 from scheduler.commands.routed_plans import advised
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The endpoint's name.", show_default=False)]
 
 STATUSES: Final = ("pending", "delivered", "failed", "gone")
 _AT_ONCE: Final = 500
@@ -46,7 +46,7 @@ def send_test(
 
 
 def deliveries(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Only those of this endpoint.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="Only those of this endpoint.", show_default=False)] = None,
     *,
     failed: Annotated[bool, typer.Option("--failed", help="Only those that failed for good: --status failed.")] = False,
     status: Annotated[str | None, typer.Option("--status", help=f"Only one of {', '.join(STATUSES)}.")] = None,
@@ -99,7 +99,7 @@ def replay(
     yes: Annotated[bool, typer.Option("--yes", help="With --since: do not ask first.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Send events to an endpoint once more, by id or by the time when they happened.
+    """Send events once more, by id or by when they happened.
 
     They keep their ids, so your server can tell that it has one already.
     """

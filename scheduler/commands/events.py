@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The endpoint's name.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="The endpoint's name.", show_default=False)]
 Types = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,8 +46,8 @@ def list_endpoints(*, as_json: AsJson = False) -> int:
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name for it, such as orders.", show_default=False)],
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent, an https URL.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="A name for it, such as orders.", show_default=False)],
+    url: Annotated[str, typer.Argument(help="Where events are sent, an https URL.", show_default=False)],
     *,
     types: Types = None,
     include_recipient: Annotated[
