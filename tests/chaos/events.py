@@ -20,6 +20,8 @@ SETTINGS: Final = {"EVENTS_ALLOW_PRIVATE_NETWORKS": "1"}
 _REFUSED: Final = (500, 500, 503, 302)
 _REFUSED_SHARE: Final = 0.05
 _SETTLE_SECONDS: Final = 240.0
+_NOTHING_NEW_SECONDS: Final = 20.0
+"""So long after the last delivery the rest is lost."""
 _CHECK_SECONDS: Final = 1.0
 
 _ADD: Final = "select public.outbox_add_event_endpoint('chaos', %s) ->> 'secret'"
@@ -80,14 +82,16 @@ class Events:
 
     def settle(self, db: Database, say: Callable[[str], None]) -> EventsVerdict:
         """Wait until each final message was told, and nothing waits. Returns what came, also where that is not all."""
-        limit = monotonic() + _SETTLE_SECONDS
+        limit, idle_until = monotonic() + _SETTLE_SECONDS, monotonic() + _NOTHING_NEW_SECONDS
         while True:
-            finals, waiting = db.ask(_FINALS), db.ask(_OPEN)
+            finals, (waiting,) = db.ask(_FINALS) or [], (db.ask(_OPEN) or [(1,)])[0]
             told = self._told()
-            lost = [row for row in finals or () if (int(row[0]), str(row[1])) not in told]
-            if (finals is not None and waiting is not None and not lost and waiting[0][0] == 0) or monotonic() > limit:
-                return self._judge(db, len(finals or ()), len(lost))
-            say(f"events: {len(lost)} messages are not told yet, {waiting[0][0] if waiting else '?'} deliveries wait")
+            lost = [row for row in finals if (int(row[0]), str(row[1])) not in told]
+            if waiting:
+                idle_until = monotonic() + _NOTHING_NEW_SECONDS
+            if (finals and not lost and not waiting) or monotonic() > min(limit, idle_until):
+                return self._judge(db, len(finals), len(lost))
+            say(f"events: {len(lost)} messages are not told yet, {waiting} deliveries wait")
             db.does(_HASTEN)
             db.does(_HASTEN_PROBES)
             sleep(_CHECK_SECONDS)
