@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from tests.stack import Connection
 Ran = tuple[int, str, str]
 Run = Callable[..., Ran]
 URL = "https://app.example.com/hooks/outbox?key=" + "k" * 60
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 COMMANDS = ("list", "add", "set", "disable", "enable", "remove", "rotate", "test", "deliveries", "replay")
 WRONG = (
     ("add orders http://app.example.com/", 2, "must begin with https://"),
@@ -117,6 +120,17 @@ def test_help_fits_80_columns(outbox: Run) -> None:
         assert f"outbox events {command}".rstrip() in shown
     assert all(command in outbox("--help")[1] for command in COMMANDS)
     assert "..." not in outbox("--help")[1].partition("Commands:")[2]
+
+
+def test_commands_of_document_are_right_usage(outbox: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENTS_ALLOW_PRIVATE_NETWORKS", "1")
+    lines = re.findall(r"^\$ outbox events(.*?)(?: #.*)?$", DOCUMENT, re.MULTILINE)
+
+    ran = {line: outbox(*shlex.split(line)) for line in lines if not line.startswith(" test")}
+
+    assert len(ran) > 8
+    # There are no such events.
+    assert {line: code for line, (code, _, _) in ran.items()} == {line: int("evt_" in line) for line in ran}
 
 
 async def test_tested_listed_and_replayed(
