@@ -32,7 +32,7 @@ SAID = ["message.delivered 7 delivered", "204", "204", "401"]
 
 
 def block(language: str) -> str:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
     return next(text for text in found if "take" in text)
 
 
