@@ -1,13 +1,14 @@
 """Tells an app's own servers what happened to messages: claims deliveries, sends them, and records the results."""
 
 import asyncio
+import math
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
-from jobs.eventing.client import EventClient
+from jobs.eventing.client import DEADLINE_SECONDS, EventClient
 from jobs.eventing.requests import LEASE_SECONDS, MOST_LEASED, Requests
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.eventing import EventResult
@@ -32,15 +33,18 @@ class Events(Job):
     An event arrives at least once: it counts as delivered when the answer of its endpoint is recorded. If the process dies
     before that, the event goes again when the lease ends, with the same id.
 
-    A tick lasts until nothing is due. After each step it pauses for as long as the step took, and for four times as long while
-    the process sends messages.
+    A tick lasts until nothing is due, or for ``tick_seconds``; what is left then is the next tick's. After each step it pauses
+    for as long as the step took, and for four times as long while the process sends messages.
     """
 
     name = "events"
     interval = 1.0
 
-    def __init__(self, *, gateway: Gateway, worker: str, client: EventClient, wakings: Wakings) -> None:
+    def __init__(
+        self, *, gateway: Gateway, worker: str, client: EventClient, wakings: Wakings, tick_seconds: float = math.inf
+    ) -> None:
         self._gateway = gateway
+        self._tick_seconds = tick_seconds
         self._worker = worker
         self._wakings = wakings
         self._requests = Requests(client)
@@ -54,8 +58,12 @@ class Events(Job):
         if _now() < self._not_before:
             return
         async with self._ticking:
+            ends = _now() + self._tick_seconds
             while not self._draining.is_set() and await self._step():
-                pass
+                if _now() >= ends:
+                    await self._requests.wait(DEADLINE_SECONDS, stop=self._draining)
+                    await self._record()
+                    return
 
     async def finish(self) -> None:
         async with self._ticking:

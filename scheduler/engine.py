@@ -1,5 +1,6 @@
 """Puts the jobs of a process together: those of each account that it serves, and those of the database."""
 
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
 from jobs.upkeep import Upkeep
 
+_SINGLE_RUN_SECONDS: Final = 50.0
+"""How long a single run sends events: a run from cron should be over when the next one starts."""
 _OWN: Final = ("recover", "reconcile")
 """The jobs of an account that its claims wake."""
 
@@ -104,7 +107,13 @@ async def build_engine(
         one.restores.others = tuple(other.restores for other in served if other is not one)
     jobs += [
         Campaigns(gateway=gateway),
-        Events(gateway=gateway, worker=worker, client=_event_client(events), wakings=process.wakings),
+        Events(
+            gateway=gateway,
+            worker=worker,
+            client=_event_client(events),
+            wakings=process.wakings,
+            tick_seconds=math.inf if waits_for_rates else _SINGLE_RUN_SECONDS,
+        ),
         Upkeep(gateway=gateway, settings=settings),
     ]
     return Engine(jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway)

@@ -78,8 +78,8 @@ def deliveries(count: int, endpoint: str = "a", *, first: int = 0) -> list[Event
     return [EventDelivery(first + n, 9, endpoint, "https://a", (), f"evt_{first + n}", "t", "{}", 1) for n in range(count)]
 
 
-def job(database: Any, client: Any, wakings: Wakings | None = None) -> Events:
-    return Events(gateway=database, worker="w", client=client, wakings=wakings or Wakings())
+def job(database: Any, client: Any, wakings: Wakings | None = None, **settings: float) -> Events:
+    return Events(gateway=database, worker="w", client=client, wakings=wakings or Wakings(), **settings)
 
 
 def work(begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -132,6 +132,15 @@ def test_without_endpoints_it_asks_seldom() -> None:
     work(main)
 
     assert [at for at, _ in database.claims] == [0.0, 30.0, 60.0]
+
+
+def test_bounded_tick_leaves_rest_to_next() -> None:
+    database, client = Database(deliveries(200)), Client(1.0)
+
+    work(lambda: job(database, client, tick_seconds=10.0).tick())
+
+    assert 32 <= len(database.recorded) == len(client.ended) < 120
+    assert len(database.recorded) + len(database.waiting) == 200
 
 
 def test_results_wait_while_database_is_away() -> None:
