@@ -29,6 +29,11 @@ _OUTAGES = 6
 _RESERVE = 1.5
 
 
+WithEvents = Annotated[
+    bool, typer.Option("--events", help="Also tell a server what happens, which refuses some, and check that it learns all.")
+]
+
+
 class Provider(StrEnum):
     """Where the messages go."""
 
@@ -60,10 +65,7 @@ def chaos(
     clock_steps: Annotated[
         bool, typer.Option("--clock-steps", help="Also set the database's clock an hour forward or back, again and again.")
     ] = False,
-    with_events: Annotated[
-        bool,
-        typer.Option("--events", help="Also tell a server what happens, which refuses some, and check that it learns all."),
-    ] = False,
+    with_events: WithEvents = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout, all else on stderr.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep logs, database and report in this folder.")] = None,
 ) -> None:
