@@ -24,6 +24,7 @@ QUESTIONS = {
     "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
     "footprint": "how much memory do the processes take, and how fast do they start?",
     "clients": "what does one request to a provider cost, by HTTP client?",
+    "events": "what does an endpoint for events cost?",
     "limits": "what does an attack on the webhook app cost, and who is answered meanwhile?",
 }
 COMPARISONS = {
@@ -85,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--full", action="store_true", help="also the sizes that take long (10 million rows)")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of each case (3)")
     parser.add_argument("--base", metavar="REV", help="for paired: the revision to compare with, such as f1ba7db")
-    parser.add_argument("--pairs", type=int, default=15, help="for paired: the number of pairs (15)")
+    parser.add_argument("--pairs", type=int, default=15, help="for paired and events: the number of pairs (15)")
     parser.add_argument("--version", type=int, metavar="N", help="for upgrade: the schema version to apply (the newest)")
     parser.add_argument("--rows", type=int, default=10_000_000, help="for upgrade: messages in the table (10 million)")
     parser.add_argument("--dry", action="store_true", help="print the tables without changing docs/")

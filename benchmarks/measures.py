@@ -1,6 +1,6 @@
 """The measurements of each side of a pair: a backlog sent, callbacks committed, a campaign's occurrences expanded."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -21,7 +21,7 @@ _CHUNK: Final = 2000
 _SLICES: Final = 4
 """Short enough that both sides of a pair meet the machine in the same state, long enough for 200 connections to get going."""
 _ZONES: Final = ["Europe/Berlin", "America/New_York", "Asia/Kathmandu", "UTC"]
-_CLAIM: Final = r"outbox_claim(?!_look)"
+_CLAIM: Final = r"outbox_claim(?!_look|_events)"
 _ACCEPT: Final = "outbox_accept"
 _REPORTED_SECONDS: Final = 10.5
 """An idle connection of the database has reported what it counted after ten seconds."""
@@ -67,12 +67,14 @@ class Drained:
         return 1000 * (side.buffers() - self.buffers_before) / self.messages
 
 
-def drain(side: Side, simulator: Running, sizes: Sizes) -> Drained:
+def drain(side: Side, simulator: Running, sizes: Sizes, *, prepare: Callable[[Side], None] | None = None) -> Drained:
     """A third of the backlog has one text, a third differs in a name, a third is made from a template.
 
-    It takes from the first claim's request until the last acceptance's answer.
+    It takes from the first claim's request until the last acceptance's answer. ``prepare`` is called before it.
     """
     messages = _fill(side, sizes.messages)
+    if prepare is not None:
+        prepare(side)
     simulator.control.reset()
     buffers, wal, cpu = side.buffers(), side.wal(), side.cpu()
     with counted(side.url) as calls:

@@ -83,8 +83,7 @@ class Dispatcher(Job):
         )
         self._first_claim, self._seen = first_claim or FirstClaims().join(), seen or Seen()
         self._waking = waking or Wakings().join()
-        slots = Slots(max_recipients=provider.max_recipients)
-        silence = Silence(single=provider.max_recipients == 1)
+        slots, silence = Slots(max_recipients=provider.max_recipients), Silence(single=provider.max_recipients == 1)
         self._health = PlanHealth(plan.plan, provider=plan.provider, project=project)
         self._pace = Pace(
             slots, silence, interval=self.interval, max_recipients=provider.max_recipients, waits_for_rates=waits_for_rates

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
 from jobs.runtime.accounts import AccountSettings
-from jobs.runtime.settings import DatabaseSettings, EngineSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime.settings import DatabaseSettings, EngineSettings, EventsSettings, SupabaseSettings, TelemetrySettings
 from jobs.runtime.waking import Wakings
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
@@ -24,6 +24,7 @@ class RunSettings:
     supabase: SupabaseSettings
     accounts: Mapping[int | None, AccountSettings]
     engine: EngineSettings
+    events: EventsSettings
 
     @classmethod
     def load(cls, plans: Sequence[str] = ()) -> "RunSettings":
@@ -31,14 +32,15 @@ class RunSettings:
         # Imported here, because it imports the providers' clients, which a command without them should not wait for.
         from jobs.providers.registry import chosen
 
-        telemetry, supabase, accounts, engine, _ = settings.gathered(
+        telemetry, supabase, accounts, engine, events, _ = settings.gathered(
             lambda: settings.load(TelemetrySettings),
             lambda: settings.load(SupabaseSettings),
             lambda: chosen(plans),
             lambda: settings.load(EngineSettings),
+            lambda: settings.load(EventsSettings),
             _check_database_url,
         )
-        return cls(telemetry=telemetry, supabase=supabase, accounts=accounts, engine=engine)
+        return cls(telemetry=telemetry, supabase=supabase, accounts=accounts, engine=engine, events=events)
 
 
 @asynccontextmanager
@@ -48,7 +50,13 @@ async def assembled(chosen: RunSettings, known: Releases, wakings: Wakings, *, o
     from scheduler.engine import build_engine
 
     engine = await build_engine(
-        chosen.supabase, chosen.accounts, chosen.engine, known=known, waits_for_rates=not once, wakings=wakings
+        chosen.supabase,
+        chosen.accounts,
+        chosen.engine,
+        known=known,
+        waits_for_rates=not once,
+        wakings=wakings,
+        events=chosen.events,
     )
     try:
         yield engine

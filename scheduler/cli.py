@@ -270,6 +270,14 @@ def replies(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def events(context: typer.Context) -> int:
+    """Tell your own servers what happened, by signed requests."""
+    from scheduler.commands.events import app as events_app
+
+    return _hand_over(context, events_app)
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def person(context: typer.Context) -> int:
     """Show, export or erase what is kept of one person."""
     from scheduler.commands.person import app as person_app
@@ -317,6 +325,15 @@ def simulator(context: typer.Context) -> int:
         from sandbox.simulator.commands import simulator
 
     return _hand_over(context, _alone(simulator))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def receiver(context: typer.Context) -> int:
+    """Run a server that gets events and prints them."""
+    with _development_parts():
+        from sandbox.receiver.commands import receiver
+
+    return _hand_over(context, _alone(receiver))
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)

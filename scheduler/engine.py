@@ -1,5 +1,6 @@
 """Puts the jobs of a process together: those of each account that it serves, and those of the database."""
 
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from uuid import uuid4
 
 from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
+from jobs.eventing.client import EventClient
+from jobs.events import Events
 from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
@@ -27,12 +30,14 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.first_claims import FirstClaims
 from jobs.runtime.job import Job
 from jobs.runtime.project import project_host
-from jobs.runtime.settings import EngineSettings, SupabaseSettings
+from jobs.runtime.settings import EngineSettings, EventsSettings, SupabaseSettings
 from jobs.runtime.waking import Wakings
 from jobs.schema.admission import Admission
 from jobs.schema.releases import Releases
 from jobs.upkeep import Upkeep
 
+_SINGLE_RUN_SECONDS: Final = 50.0
+"""How long a single run sends events: a run from cron should be over when the next one starts."""
 _OWN: Final = ("recover", "reconcile")
 """The jobs of an account that its claims wake."""
 
@@ -74,6 +79,7 @@ async def build_engine(
     known: Releases,
     waits_for_rates: bool = True,
     wakings: Wakings | None = None,
+    events: EventsSettings | None = None,
 ) -> Engine:
     """Make the jobs. This makes no request to Supabase or a provider, so all may be away.
 
@@ -101,10 +107,24 @@ async def build_engine(
         jobs += own
     for one in served:
         one.restores.others = tuple(other.restores for other in served if other is not one)
-    jobs += [Campaigns(gateway=gateway), Upkeep(gateway=gateway, settings=settings)]
+    jobs += [
+        Campaigns(gateway=gateway),
+        Events(
+            gateway=gateway,
+            worker=worker,
+            client=_event_client(events),
+            wakings=process.wakings,
+            tick_seconds=math.inf if waits_for_rates else _SINGLE_RUN_SECONDS,
+        ),
+        Upkeep(gateway=gateway, settings=settings),
+    ]
     return Engine(
         jobs=tuple(jobs), admission=process.admission, served=tuple(served), gateway=gateway, farewell=process.farewell
     )
+
+
+def _event_client(events: EventsSettings | None) -> EventClient:
+    return EventClient(allows_private=events is not None and events.events_allow_private_networks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,8 +25,8 @@ _WIND_DOWN_SECONDS: Final = 0.3
 
 WOKEN: Final = "dispatch"
 """The kind of job that a notice of new rows wakes."""
-LAST: Final = "upkeep"
-"""The job that logs alarms: a single run does it last, after the jobs that raise them."""
+LAST: Final = ("events", "upkeep")
+"""A single run does these last: the events are those of the jobs before them, and upkeep logs the alarms of all."""
 
 
 class Listener(Protocol):
@@ -162,7 +162,7 @@ class Process:
     async def _tick_each(self) -> bool:
         if not await self._is_admitted():
             return False
-        last = [ticker for ticker in self._tickers if ticker.job.kind == LAST]
+        last = [ticker for ticker in self._tickers if ticker.job.kind in LAST]
         succeeded = await asyncio.gather(*(ticker.tick() for ticker in self._tickers if ticker not in last))
         finished = await self._finish()
         if finished and all(succeeded):

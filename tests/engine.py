@@ -15,7 +15,7 @@ from jobs.gateway.values import Dispatch, Plan
 from jobs.providers import registry
 from jobs.runtime import clocks as engine_clocks
 from jobs.runtime.accounts import SinchSettings
-from jobs.runtime.settings import EngineSettings, SupabaseSettings
+from jobs.runtime.settings import EngineSettings, EventsSettings, SupabaseSettings
 from jobs.runtime.waking import Wakings
 from jobs.schema import releases
 from sandbox.local.stack import LocalStack
@@ -146,6 +146,7 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
             known=releases.packaged(),
             waits_for_rates=False,
             wakings=wakings,
+            events=EventsSettings(_env_file=None, events_allow_private_networks=True),
         )
         engine.served[0].restores.passed = is_checked
         dispatcher = next(job for job in engine.jobs if isinstance(job, Dispatcher))
@@ -154,7 +155,8 @@ async def make_rig(stack: LocalStack, sinch: Running) -> AsyncIterator[MakeRig]:
 
     yield make
     for rig in made:
-        await rig.dispatcher.drain()
+        for job in rig.engine.jobs:
+            await job.drain()
         await rig.engine.aclose()
 
 

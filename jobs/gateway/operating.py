@@ -6,6 +6,7 @@ from datetime import datetime
 
 from jobs.gateway import values
 from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.eventing import EventEndpoints
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.held import HeldMessage
 from jobs.gateway.history import Matches, Trace
@@ -110,6 +111,11 @@ class Operating:
     def verdicts(self) -> Verdicts:
         """The call that asks whether messages go out, over the same connection."""
         return Verdicts(self._rpc)
+
+    @property
+    def events(self) -> EventEndpoints:
+        """The calls about outgoing events, over the same connection."""
+        return EventEndpoints(self._rpc)
 
     @property
     def gateway(self) -> Gateway:

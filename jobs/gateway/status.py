@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from jobs.gateway.eventing import EventEndpoint
 from jobs.gateway.replies import NONE_UNCLEAR, UnclearReplies
 from jobs.gateway.values import alarm_detail, instant, moment
 
@@ -218,7 +219,8 @@ class ClockOff:
 class Status:
     """Everything that `outbox status` shows, except the figures. ``alarms_waiting`` alarms are not acknowledged yet.
 
-    ``hosts`` are those of the projects that the database sends from, none before the first claim.
+    ``hosts`` are those of the projects that the database sends from, none before the first claim. ``events_wait_since`` is the
+    start of an open transaction that events wait for.
     """
 
     at: datetime
@@ -234,6 +236,8 @@ class Status:
     hosts: tuple[str, ...] = ()
     clocks: tuple[ClockOff, ...] = ()
     unclear_replies: UnclearReplies = NONE_UNCLEAR
+    event_endpoints: tuple[EventEndpoint, ...] = ()
+    events_wait_since: datetime | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Status":
@@ -261,8 +265,10 @@ class Status:
             clocks=tuple(
                 ClockOff(row["clock"], row["name"], row["seconds"], instant(row["since"])) for row in answer.get("clocks", ())
             ),
-            # Schema version 1 knows none.
+            # Schema version 1 knows none of these.
             unclear_replies=UnclearReplies.parse(answer["unclear_replies"]) if "unclear_replies" in answer else NONE_UNCLEAR,
+            event_endpoints=tuple(EventEndpoint.parse(row) for row in answer.get("event_endpoints") or ()),
+            events_wait_since=moment(answer.get("events_wait_since")),
         )
 
 

@@ -25,19 +25,19 @@ class Answer:
     body: bytes | None
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as ``Retry-After`` says (RFC 9110 §10.2.3: seconds or a date), at most an hour; None if it gives none.
+def retry_after(headers: Mapping[str, str], *, longest: float = _LONGEST_WAIT) -> float | None:
+    """Seconds to wait as ``Retry-After`` says (RFC 9110 §10.2.3: seconds or a date), at most ``longest``; None without it.
 
     A date is compared with the answer's own ``Date`` if it has one, so that a wrong clock on either side does not matter.
     """
     value = headers.get("retry-after", "").strip()
     if _SECONDS.fullmatch(value):
-        return min(float(value), _LONGEST_WAIT)
+        return min(float(value), longest)
     until = http_date(value)
     if until is None:
         return None
     now = http_date(headers.get("date", "")) or datetime.now(UTC)
-    return min(max((until - now).total_seconds(), 0.0), _LONGEST_WAIT)
+    return min(max((until - now).total_seconds(), 0.0), longest)
 
 
 def http_date(value: str) -> datetime | None:

@@ -22,7 +22,8 @@ _BEFORE_NATIONAL = rf"(?:(?<![A-Za-z\d+])|{_ESCAPED})(?<!\d[.-])(?<!{_HIDDEN})"
 _KEPT_OR_NUMBER = re.compile(
     r"(?=[\dA-Fa-f+(%&\\\ufe62\uff0b])(?:"  # how any of these begins: most characters need no other check
     r"(?P<kept>\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b"  # a UUID: its last group may be digits only
-    r"|(?<!\w)20\d{12}(?=_[a-z]))"  # the time in the name of a migration
+    r"|(?<!\w)20\d{12}(?=_[a-z])"  # the time in the name of a migration
+    r"|\bevt_n?\d{1,19}\b)"  # an event's id
     rf"|{_PLUS}\d{{7,}}"
     # A form has + for blanks. A plus after a digit is a time's offset.
     rf"|(?:(?<!\d)|{_ESCAPED}){_PLUS}(?:{_GAP}\d|\+\d){{7,}}"

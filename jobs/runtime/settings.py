@@ -271,6 +271,14 @@ class WebhookSettings(BaseSettings):
         )
 
 
+class EventsSettings(BaseSettings):
+    """Where events may go."""
+
+    model_config = checks.CONFIG
+
+    events_allow_private_networks: bool = False
+
+
 class TelemetrySettings(BaseSettings):
     """Logs and errors."""
 
@@ -304,6 +312,7 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     VonageSettings,
     EngineSettings,
     WebhookSettings,
+    EventsSettings,
     TelemetrySettings,
 )
 """Every group. docs/settings.md documents the settings of them all."""

@@ -27,6 +27,7 @@ from jobs.gateway.status import (
 from jobs.gateway.verdict import SENDING, Verdict
 from jobs.providers import registry
 from jobs.runtime.masking import scrub
+from scheduler.commands import events_view
 from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, all_in_utc, utc
 
@@ -52,6 +53,8 @@ def screen(
         facts.add_row("replies", _unclear(status.unclear_replies))
     if status.plans:
         facts.add_row("limits", _limits(status.plans))
+    if status.event_endpoints:
+        facts.add_row("events", events_view.waiting(status.event_endpoints, status.events_wait_since))
     facts.add_row("project", _project(status.hosts, project))
     if status.clocks:
         facts.add_row("clocks", _clocks(status.clocks))

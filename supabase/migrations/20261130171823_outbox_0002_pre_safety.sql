@@ -8,22 +8,30 @@ select set_config('lock_timeout', '5s', true);
 do $$
 declare
   v_relations constant text[] := array[
-    'outbox_auth_settings', 'outbox_auth_settings_pkey', 'outbox_inbound_unclear', 'outbox_ready_on_route',
-    'outbox_route_plans', 'outbox_route_plans_pkey', 'outbox_routes', 'outbox_routes_name_key',
-    'outbox_routes_pkey', 'outbox_senders', 'outbox_senders_pkey', 'outbox_waiting_on_route'
+    'outbox_auth_settings', 'outbox_auth_settings_pkey', 'outbox_event_deliveries',
+    'outbox_event_deliveries_due', 'outbox_event_deliveries_endpoint', 'outbox_event_deliveries_failed',
+    'outbox_event_deliveries_id_seq', 'outbox_event_deliveries_message', 'outbox_event_deliveries_notice',
+    'outbox_event_deliveries_pkey', 'outbox_event_endpoints', 'outbox_event_endpoints_id_seq',
+    'outbox_event_endpoints_name_key', 'outbox_event_endpoints_pkey', 'outbox_inbound_unclear',
+    'outbox_ready_on_route', 'outbox_route_plans', 'outbox_route_plans_pkey', 'outbox_routes',
+    'outbox_routes_name_key', 'outbox_routes_pkey', 'outbox_senders', 'outbox_senders_pkey',
+    'outbox_waiting_on_route'
   ];
   v_functions constant text[] := array[
-    'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind', 'outbox_check_references',
-    'outbox_claim_due', 'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members',
-    'outbox_erase_messages', 'outbox_erase_records', 'outbox_events', 'outbox_find_person',
-    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready',
+    'outbox_add_event_endpoint', 'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind',
+    'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_decide_replies',
+    'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages', 'outbox_erase_records',
+    'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person', 'outbox_finish_adoption',
+    'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready', 'outbox_list_event_deliveries',
     'outbox_list_held', 'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes',
     'outbox_list_senders', 'outbox_match_again', 'outbox_person_messages', 'outbox_person_numbers',
     'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report',
-    'outbox_record_clocks', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
-    'outbox_remove_route', 'outbox_remove_sender', 'outbox_reschedule', 'outbox_resume_restored',
-    'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
-    'outbox_set_route', 'outbox_set_sender', 'outbox_verdict', 'outbox_write_members'
+    'outbox_record_clocks', 'outbox_record_event_results', 'outbox_record_failed_lookup',
+    'outbox_record_missed_lookup', 'outbox_remove_event_endpoint', 'outbox_remove_route',
+    'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule', 'outbox_resume_restored',
+    'outbox_rotate_event_secret', 'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms',
+    'outbox_send_sms_over_http', 'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender',
+    'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -423,6 +431,210 @@ create table outbox_engine.auth_codes (
 alter table outbox_engine.auth_codes enable row level security;
 create index auth_codes_recipient on outbox_engine.auth_codes (recipient, at);
 create index auth_codes_country on outbox_engine.auth_codes (country, at);
+
+
+
+-- Outgoing events (85_events/10_endpoints.sql).
+
+create table public.outbox_event_endpoints (
+  id bigint generated always as identity primary key,
+  name text not null unique check (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$'),
+  url text not null,
+  -- Null: all but message.sent.
+  event_types text[],
+  include_recipient boolean not null default false,
+  created_at timestamptz not null,
+  failing_since timestamptz,
+  disabled_at timestamptz,
+  disabled_reason text check (disabled_reason in ('operator', 'gone', 'failing')),
+  last_delivered_at timestamptz
+) with (fillfactor = 50);
+alter table public.outbox_event_endpoints enable row level security;
+
+comment on table public.outbox_event_endpoints is
+  'Servers that are told what happened to messages. outbox events add makes one.';
+comment on column public.outbox_event_endpoints.event_types is 'Null: all but message.sent';
+comment on column public.outbox_event_endpoints.include_recipient is
+  'Whether its events have whole phone numbers; else they are masked';
+comment on column public.outbox_event_endpoints.failing_since is
+  'The first request that failed since one succeeded';
+
+-- What the engine keeps of an endpoint.
+create table outbox_engine.event_lanes (
+  endpoint_id bigint primary key,
+  -- It gets the events of messages whose history rows have a higher id.
+  history_after bigint not null,
+  -- How many requests failed since one succeeded, and before when no more are made.
+  failures integer not null default 0,
+  probe_at timestamptz
+) with (fillfactor = 50);
+alter table outbox_engine.event_lanes enable row level security;
+
+-- What signs the requests to an endpoint. Never in `public`.
+create table outbox_engine.event_secrets (
+  id bigint generated always as identity primary key,
+  endpoint_id bigint not null,
+  secret text not null,
+  created_at timestamptz not null,
+  -- Null for the current one. An older one signs too until then.
+  ends_at timestamptz
+);
+alter table outbox_engine.event_secrets enable row level security;
+
+create index event_secrets_endpoint on outbox_engine.event_secrets (endpoint_id, id);
+
+-- Events without a row in the history of messages. Written only while an endpoint is enabled.
+create table outbox_engine.notices (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,
+  type text not null,
+  -- The number it is about, which `data` has masked or not at all.
+  recipient text,
+  data jsonb not null,
+  -- For one endpoint only. Null: for all.
+  endpoint_id bigint,
+  -- Its deliveries are not made yet.
+  is_new boolean not null default true
+);
+alter table outbox_engine.notices enable row level security;
+
+create index notices_new on outbox_engine.notices (id) where is_new;
+create index notices_recipient on outbox_engine.notices (recipient) where recipient is not null;
+create index notices_at on outbox_engine.notices (at);
+
+create table public.outbox_event_deliveries (
+  id bigint generated always as identity primary key,
+  endpoint_id bigint not null,
+  event_id text generated always as (
+    case when notice_id is null then 'evt_' || history_id::text else 'evt_n' || notice_id::text end
+  ) stored,
+  -- The message and the row of its history that it is about; or a notice.
+  outbox_id bigint,
+  history_id bigint,
+  notice_id bigint,
+  type text not null,
+  -- The status that the event tells. Null for a notice.
+  message_status text,
+  status text not null default 'pending' check (status in ('pending', 'delivered', 'failed', 'gone')),
+  attempts smallint not null default 0,
+  -- When to send it. Null while it is being sent, and after the end. No index has another column that the
+  -- first request changes, so a delivery that arrives at once is updated in place.
+  next_at timestamptz,
+  last_status smallint,
+  last_error text,
+  created_at timestamptz not null,
+  delivered_at timestamptz,
+  failed_at timestamptz,
+  -- The body of its requests, the same in each. Null after the end.
+  payload text,
+  check (num_nonnulls(outbox_id, history_id) = case when notice_id is null then 2 else 0 end)
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+alter table public.outbox_event_deliveries enable row level security;
+
+create unique index outbox_event_deliveries_message on public.outbox_event_deliveries
+  (outbox_id, history_id, endpoint_id) where outbox_id is not null;
+create unique index outbox_event_deliveries_notice on public.outbox_event_deliveries
+  (notice_id, endpoint_id) where notice_id is not null;
+-- On an expression, so that only lists use it. Plans made while the table was small would take it for any
+-- query with an endpoint, and read all deliveries of that endpoint.
+create index outbox_event_deliveries_endpoint on public.outbox_event_deliveries ((endpoint_id + 0), id);
+create index outbox_event_deliveries_due on public.outbox_event_deliveries (endpoint_id, next_at)
+  where next_at is not null;
+create index outbox_event_deliveries_failed on public.outbox_event_deliveries (endpoint_id, failed_at)
+  where failed_at is not null;
+
+comment on table public.outbox_event_deliveries is
+  'Events on their way to an endpoint, and for some days those that arrived or failed.';
+comment on column public.outbox_event_deliveries.event_id is
+  'The webhook-id of its requests, the same at all endpoints';
+comment on column public.outbox_event_deliveries.next_at is
+  'When it is sent; null while it is being sent, and after the end';
+comment on column public.outbox_event_deliveries.payload is
+  'The body of its requests; null after the end';
+
+-- Deliveries that a process is sending. A row of its own, so that the delivery is written once less.
+create table outbox_engine.event_leases (
+  delivery_id bigint primary key,
+  -- The claim, from the sequence below. A failure counts under this number only.
+  token bigint not null,
+  endpoint_id bigint not null,
+  worker text not null,
+  leased_at timestamptz not null,
+  until timestamptz not null
+);
+alter table outbox_engine.event_leases enable row level security;
+
+create sequence outbox_engine.event_claims;
+
+create index event_leases_until on outbox_engine.event_leases (until);
+create index event_leases_endpoint on outbox_engine.event_leases (endpoint_id);
+
+-- How far the history has been followed. One row.
+create table outbox_engine.event_follow (
+  only_row boolean primary key default true check (only_row),
+  followed_to bigint not null default 0,
+  -- Every row up to it is committed, or never will be.
+  safe_to bigint not null default 0,
+  -- The mark: the last id that was drawn at `marked_at`, and the transactions that were writing then.
+  marked_to bigint,
+  marked_by text[],
+  marked_at timestamptz
+) with (fillfactor = 10);
+alter table outbox_engine.event_follow enable row level security;
+
+create policy outbox_event_endpoints_server on public.outbox_event_endpoints for select
+  to service_role using (true);
+create policy outbox_event_deliveries_server on public.outbox_event_deliveries for select
+  to service_role using (true);
+revoke all on public.outbox_event_endpoints, public.outbox_event_deliveries
+from public, anon, authenticated, service_role;
+revoke all on sequence public.outbox_event_endpoints_id_seq, public.outbox_event_deliveries_id_seq
+from public, anon, authenticated, service_role;
+grant select on public.outbox_event_endpoints, public.outbox_event_deliveries to service_role;
+
+create view outbox_engine.event_types (name, by_default) as
+values
+  ('message.sent', false), ('message.delivered', true), ('message.failed', true),
+  ('message.cancelled', true), ('message.suppressed', true), ('reply.received', true),
+  ('recipient.opted_out', true), ('recipient.opted_in', true), ('plan.paused', true),
+  ('plan.resumed', true), ('alarm.raised', true), ('webhook.test', true);
+
+create type outbox_engine.event_lane as (
+  endpoint_id bigint,
+  include_recipient boolean,
+  event_types text[],
+  history_after bigint,
+  is_failing boolean,
+  share integer,
+  free integer,
+  taken bigint[]
+);
+
+create type outbox_engine.event_claim as (
+  token bigint,
+  worker text,
+  most integer,
+  at timestamptz,
+  until timestamptz
+);
+
+create type outbox_engine.event_result as (
+  id bigint,
+  lease bigint,
+  status integer,
+  error text,
+  retry_after_seconds double precision
+);
+
+create type outbox_engine.replayed_event as (
+  outbox_id bigint,
+  history_id bigint,
+  notice_id bigint,
+  type text,
+  message_status text,
+  delivery_id bigint,
+  status text
+);
 
 
 
@@ -3133,6 +3345,55 @@ as $$
   where s.recipient is null
     or (s.by_engine and x.source is distinct from 'reply')
   order by x.recipient, coalesce(x.source = 'reply', false)
+$$;
+
+create or replace function public.outbox_import_suppressions(p_recipients text[], p_reasons text[], p_sources text[])
+returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lines record;
+  v_opted_out text[];
+  v_added integer;
+begin
+  perform outbox_engine.lock_suppressions(p_recipients);
+  select
+    array_agg(l.recipient) as recipients,
+    array_agg(l.reason) as reasons,
+    array_agg(l.replied) as replied,
+    array_agg(l.recipient) filter (where l.replied) as replied_recipients,
+    array_agg(outbox_engine.now()) filter (where l.replied) as replied_at
+  into v_lines
+  from outbox_engine.effective_import_lines(p_recipients, p_reasons, p_sources) l;
+  v_opted_out := outbox_engine.record_opt_outs(v_lines.replied_recipients, v_lines.replied_at);
+
+  -- Nobody opted out just now. For the notices of events.
+  perform set_config('outbox_engine.suppressed_by', 'import', true);
+  -- One statement for all of them, so that the numbers are written in order.
+  with lines as materialized (
+    select *
+    from unnest(v_lines.recipients, v_lines.reasons, v_lines.replied) l (recipient, reason, replied)
+    where not l.replied or l.recipient = any (v_opted_out)
+  ),
+  written as (
+    insert into public.outbox_suppressions as s (recipient, reason, by_engine)
+    select recipient, coalesce(reason, 'imported'), replied
+    from lines
+    order by recipient
+    on conflict (recipient) do update
+    set
+      by_engine = false,
+      reason = coalesce((select l.reason from lines l where l.recipient = excluded.recipient), s.reason)
+    where s.by_engine and not excluded.by_engine
+    -- This transaction has locked a row that was there before, which leaves its mark in xmax.
+    returning s.xmax = '0'::xid as is_new
+  )
+  select count(*) filter (where is_new)
+  into v_added
+  from written;
+  perform set_config('outbox_engine.suppressed_by', '', true);
+  return v_added;
+end
 $$;
 
 create function outbox_engine.folded_text(p_text text) returns text
@@ -10739,6 +11000,1504 @@ begin
 end
 $$;
 
+create function outbox_engine.has_event_endpoints() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (select from public.outbox_event_endpoints where disabled_at is null);
+end
+$$;
+
+create function outbox_engine.last_history_id() returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (select case when is_called then last_value else 0 end from public.outbox_events_id_seq);
+end
+$$;
+
+create function outbox_engine.history_writers() returns text[]
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select l.virtualtransaction
+    from pg_locks l
+    where l.locktype = 'relation'
+      and l.relation = 'public.outbox_events'::regclass
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.mode = 'RowExclusiveLock'
+      and l.granted
+  );
+end
+$$;
+
+create function outbox_engine.still_writing(p_marked_by text[], p_writers text[]) returns text[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select w from unnest(p_writers) w where w = any (p_marked_by) or starts_with(w, '-1/'))
+$$;
+
+create function outbox_engine.move_horizon(p_now timestamptz) returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f outbox_engine.event_follow;
+  -- First the id, then the writers.
+  v_last constant bigint := outbox_engine.last_history_id();
+  v_writers text[];
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'events are followed in read committed transactions only';
+  end if;
+  select * into f from outbox_engine.event_follow;
+  if f.safe_to = v_last then
+    return f.safe_to;
+  elsif v_last < f.safe_to then
+    -- The ids began again: the owner emptied the history and restarted them.
+    update outbox_engine.event_lanes set history_after = least(history_after, v_last);
+    update outbox_engine.event_follow
+    set followed_to = least(followed_to, v_last), safe_to = v_last, marked_to = null, marked_by = null,
+      marked_at = null;
+    return v_last;
+  end if;
+  v_writers := outbox_engine.history_writers();
+  if v_writers = '{}' then
+    f.safe_to := v_last;
+    f.marked_to := null;
+  elsif f.marked_to is not null
+    and outbox_engine.still_writing(f.marked_by, v_writers) <> '{}' then
+    return f.safe_to;
+  else
+    f.safe_to := greatest(f.safe_to, f.marked_to);
+    f.marked_to := v_last;
+  end if;
+  update outbox_engine.event_follow
+  set safe_to = f.safe_to, marked_to = f.marked_to,
+    marked_by = case when f.marked_to is not null then v_writers end,
+    marked_at = case when f.marked_to is not null then p_now end;
+  return f.safe_to;
+end
+$$;
+
+create function outbox_engine.events_wait_since(p_now timestamptz) returns timestamptz
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select f.marked_at
+    from outbox_engine.event_follow f
+    where f.marked_to is not null
+      and f.marked_at < p_now - interval '1 minute'
+      and outbox_engine.still_writing(f.marked_by, outbox_engine.history_writers()) <> '{}'
+      and outbox_engine.has_event_endpoints()
+  );
+end
+$$;
+
+create function outbox_engine.event_type_of(p_status text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when p_status in ('sent', 'delivered', 'cancelled', 'suppressed') then 'message.' || p_status
+    when p_status in ('failed', 'rejected', 'aborted', 'expired', 'deleted', 'unknown') then 'message.failed'
+  end;
+end
+$$;
+
+create function outbox_engine.announced_status(
+  p_event text, p_row text, p_status text, p_rank smallint, p_is_current boolean
+) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when p_status in ('scheduled', 'pending', 'sending', 'sent', 'dispatched') then null
+    -- They say what the message was, and change nothing.
+    when p_event in ('accepted', 'changed', 'cancel_requested', 'cancel_too_late') then null
+    when p_row = p_status then p_status
+    when p_event <> 'report' or p_is_current is not true then null
+    when p_status in ('expired', 'cancelled') and outbox_engine.rank_of(p_row) = p_rank then p_status
+    when p_status = 'aborted' and outbox_engine.says_handed_on(p_row)
+      and p_rank = outbox_engine.rank_of('aborted') then p_status
+  end;
+end
+$$;
+
+create function outbox_engine.went_on(p_outbox_id bigint, p_after bigint, p_before bigint) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_events e
+    where e.outbox_id = p_outbox_id and e.id > p_after and e.id < p_before
+      and e.event <> 'report'
+      and e.status in ('scheduled', 'pending', 'sending', 'sent', 'dispatched')
+  );
+end
+$$;
+
+create function outbox_engine.masked_number(p_number text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when length(p_number) >= 12 then left(p_number, 5) || '•••' || right(p_number, 4)
+    else left(p_number, 3) || '•••' || right(p_number, 2)
+  end;
+end
+$$;
+
+create function outbox_engine.event_body(p_type text, p_at timestamptz, p_data json) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return json_build_object(
+    'type', p_type,
+    'timestamp', to_char(p_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    'data', p_data);
+end
+$$;
+
+create function outbox_engine.message_body(
+  p_message public.outbox, p_row public.outbox_events, p_status text, p_include_recipient boolean
+) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  m public.outbox := p_message;
+  v_is_now constant boolean := m.status = p_status;
+  v_type constant text := outbox_engine.event_type_of(p_status);
+  v_at constant timestamptz := coalesce(p_row.occurred_at, p_row.at);
+  v_provider constant text := (
+    select d.provider
+    from outbox_engine.dispatches d
+    where d.id = coalesce(p_row.dispatch_id, m.dispatch_id));
+  v_body text;
+begin
+  if m.secret then
+    return outbox_engine.event_body(
+      v_type, v_at, json_build_object('id', m.id, 'kind', 'secret', 'status', p_status));
+  end if;
+  for v_attempt in 1 .. 2 loop
+    v_body := outbox_engine.event_body(v_type, v_at, json_build_object(
+      'id', m.id,
+      'idempotency_key', m.idempotency_key,
+      'metadata', m.metadata,
+      'metadata_omitted', v_attempt = 2,
+      'campaign', m.campaign,
+      'attempt', m.attempts,
+      'status', p_status,
+      'status_code', case when v_is_now then m.status_code else p_row.status_code end,
+      'error', case when v_is_now then outbox_engine.without_numbers(left(m.error, 1000)) end,
+      'batch_id', coalesce(p_row.batch_id, m.batch_id),
+      'recipient', case
+        when p_include_recipient then m.recipient else outbox_engine.masked_number(m.recipient)
+      end,
+      'channel', m.channel,
+      'provider', v_provider));
+    exit when octet_length(v_body) < 20000;
+    m.metadata := null;
+  end loop;
+  return v_body;
+end
+$$;
+
+create function outbox_engine.notice_body(p_notice outbox_engine.notices, p_include_recipient boolean)
+returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return outbox_engine.event_body(p_notice.type, p_notice.at, (case
+    when p_notice.recipient is null then p_notice.data
+    else p_notice.data || jsonb_build_object('recipient', case
+      when p_include_recipient then p_notice.recipient
+      else outbox_engine.masked_number(p_notice.recipient)
+    end)
+  end)::json);
+end
+$$;
+
+create function outbox_engine.notice(p_type text, p_recipient text, p_data jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  insert into outbox_engine.notices (at, type, recipient, data)
+  values (outbox_engine.now(), p_type, p_recipient, p_data);
+end
+$$;
+
+create function outbox_engine.after_replies() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.has_event_endpoints() then
+    perform outbox_engine.notice('reply.received', r.sender, jsonb_build_object(
+      'id', r.id, 'effect', r.effect, 'unclear', r.unclear))
+    from recorded r
+    order by r.recorded_at, r.id;
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.after_opt_outs() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if pg_trigger_depth() = 1
+    and current_setting('outbox_engine.suppressed_by', true) is distinct from 'import'
+    and exists (select from recorded where by_engine) and outbox_engine.has_event_endpoints() then
+    perform outbox_engine.notice('recipient.opted_out', s.recipient, jsonb_build_object('reason', s.reason))
+    from recorded s
+    where s.by_engine
+      and not exists (
+        select from recorded t
+        where t.recipient = outbox_engine.twin_of(s.recipient) and t.recipient < s.recipient)
+    order by s.recipient;
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.after_opt_ins() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('outbox_engine.lifted_by', true) = 'start' and outbox_engine.has_event_endpoints() then
+    perform outbox_engine.notice(
+      'recipient.opted_in', s.recipient, jsonb_build_object('reason', 'replied START'))
+    from lifted s
+    where not exists (
+      select from lifted t
+      where t.recipient = outbox_engine.twin_of(s.recipient) and t.recipient < s.recipient)
+    order by s.recipient;
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.after_pause() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  p constant outbox_engine.plan_pauses := case when tg_op = 'DELETE' then old else new end;
+begin
+  if outbox_engine.has_event_endpoints() then
+    perform outbox_engine.notice(
+      case when tg_op = 'DELETE' then 'plan.resumed' else 'plan.paused' end, null, jsonb_build_object(
+        'provider', p.provider, 'plan', p.plan, 'kind', p.kind,
+        'reason', outbox_engine.without_numbers(p.reason),
+        'until', case when p.kind = 'operator' then nullif(p.until, outbox_engine.endless()) end));
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.masked_detail(p_detail jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(d.key, case
+    when jsonb_typeof(d.value) = 'string'
+    then to_jsonb(outbox_engine.without_numbers(left(d.value #>> '{}', 1000)))
+    when octet_length(d.value::text) > 2000 then to_jsonb('left out: too long'::text)
+    -- Not numbers, which are ids and counts.
+    else regexp_replace(d.value::text, '\+[0-9]{7,}', '•••', 'g')::jsonb
+  end), '{}')
+  from jsonb_each(p_detail) d
+$$;
+
+create function outbox_engine.after_alarm() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if outbox_engine.has_event_endpoints() then
+    perform outbox_engine.notice('alarm.raised', null, jsonb_build_object(
+      'id', new.id, 'kind', new.kind, 'detail', outbox_engine.masked_detail(new.detail)));
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.taken_events(p_lanes outbox_engine.event_lane[]) returns integer
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (select coalesce(sum(cardinality(l.taken)), 0) from unnest(p_lanes) l);
+end
+$$;
+
+create function outbox_engine.lanes_left(p_lanes outbox_engine.event_lane[], p_most integer)
+returns outbox_engine.event_lane[]
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lanes outbox_engine.event_lane[] := '{}';
+  l outbox_engine.event_lane;
+  v_left integer := p_most - outbox_engine.taken_events(p_lanes);
+begin
+  foreach l in array p_lanes loop
+    l.free := greatest(least(v_left, l.share - cardinality(l.taken)), 0);
+    v_left := v_left - l.free;
+    v_lanes := v_lanes || l;
+  end loop;
+  return v_lanes;
+end
+$$;
+
+create function outbox_engine.wants_event(p_event_types text[], p_type text) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case when p_event_types is null then p_type <> 'message.sent' else p_type = any (p_event_types) end
+    or p_type = 'webhook.test';
+end
+$$;
+
+create function outbox_engine.try_lock_events() returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return pg_try_advisory_xact_lock(hashtext('outbox events'), 0);
+end
+$$;
+
+create function outbox_engine.lock_events_shared() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(hashtext('outbox events'), 0);
+end
+$$;
+
+create function outbox_engine.announced_in(p_after bigint, p_to bigint, p_rows integer, p_with_sent boolean)
+returns table (history public.outbox_events, message public.outbox, message_status text, read_to bigint)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+  with stretch as materialized (
+    select e
+    from public.outbox_events e
+    where e.id > p_after and e.id <= p_to
+    order by e.id
+    limit p_rows
+  ),
+  bounds as (
+    select case when count(*) = p_rows then max((s.e).id) else p_to end as read_to from stretch s
+  ),
+  announced as (
+    select s.e, m.o, coalesce(
+      case when (s.e).event = 'accepted' and (s.e).status = 'sent' and p_with_sent then 'sent' end,
+      outbox_engine.announced_status(
+        (s.e).event, (s.e).status, (m.o).status, (m.o).reported_rank, (m.o).dispatch_id = (s.e).dispatch_id)
+    ) as status
+    from stretch s
+    cross join lateral (select o from public.outbox o where o.id = (s.e).outbox_id limit 1) m
+    where (s.e).event <> 'accepted' or p_with_sent
+  )
+  select a.e, a.o, a.status, b.read_to
+  from bounds b
+  left join announced a on a.status is not null
+  order by (a.e).id
+$$;
+
+create function outbox_engine.was_told(
+  p_endpoint_id bigint, p_outbox_id bigint, p_history_id bigint, p_status text
+) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_event_deliveries d
+    where d.outbox_id = p_outbox_id and d.endpoint_id = p_endpoint_id and d.message_status = p_status
+      and (p_status <> 'sent' or d.history_id = p_history_id)
+      and not outbox_engine.went_on(p_outbox_id, d.history_id, p_history_id));
+end
+$$;
+
+create function outbox_engine.follow_stretch(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
+  p_claim outbox_engine.event_claim, out events integer, out lanes outbox_engine.event_lane[]
+)
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_from constant bigint := (select followed_to from outbox_engine.event_follow);
+  v_last bigint;
+  v_read_to bigint;
+begin
+  with announced as materialized (
+    select a.*, (a.history).id as history_id, (a.message).id as outbox_id
+    from outbox_engine.announced_in(v_from, p_safe_to, p_rows, exists (
+      select from unnest(p_lanes) l where 'message.sent' = any (l.event_types))) a
+  ),
+  -- A message seldom has two such rows in one stretch.
+  news as materialized (
+    select a.*, lag(a.history_id) over (
+      partition by a.outbox_id, a.message_status order by a.history_id) as before
+    from announced a
+    where a.message_status is not null
+  ),
+  found as materialized (
+    select n.*, outbox_engine.event_type_of(n.message_status) as type
+    from news n
+    where n.before is null or n.message_status = 'sent'
+      or outbox_engine.went_on(n.outbox_id, n.before, n.history_id)
+    order by n.history_id
+    limit p_most
+  ),
+  wanted as (
+    select f.*, l.endpoint_id, l.include_recipient, l.free,
+      row_number() over (partition by l.endpoint_id order by f.history_id) as place
+    from found f
+    join unnest(p_lanes) l on f.history_id > l.history_after
+      and outbox_engine.wants_event(l.event_types, f.type)
+      and not outbox_engine.was_told(l.endpoint_id, f.outbox_id, f.history_id, f.message_status)
+  ),
+  made as (
+    insert into public.outbox_event_deliveries (
+      endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
+    select w.endpoint_id, w.outbox_id, w.history_id, w.type, w.message_status,
+      case when w.place > w.free then p_claim.at end, p_claim.at,
+      outbox_engine.message_body(w.message, w.history, w.message_status, w.include_recipient)
+    from wanted w
+    order by w.history_id, w.endpoint_id
+    on conflict do nothing
+    returning id, endpoint_id, next_at
+  ),
+  leased as (
+    insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+    select m.id, p_claim.token, m.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+    from made m
+    where m.next_at is null
+  )
+  select (select count(*) from found), (select max(f.history_id) from found f),
+    (select max(a.read_to) from announced a), array(
+      select row(
+        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.is_failing, l.share, l.free,
+        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+      )::outbox_engine.event_lane
+      from unnest(p_lanes) with ordinality l
+      order by l.ordinality
+    )
+  into events, v_last, v_read_to, lanes;
+  update outbox_engine.event_follow
+  set followed_to = case when events = p_most then v_last else v_read_to end;
+end
+$$;
+
+create function outbox_engine.follow_history(
+  p_lanes outbox_engine.event_lane[], p_most integer, p_rows integer, p_safe_to bigint,
+  p_claim outbox_engine.event_claim, out goes_on boolean, out lanes outbox_engine.event_lane[]
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_events integer := p_most;
+  v_rows integer := p_rows;
+  -- Most messages have two rows, of which one announces something.
+  v_stretch integer := greatest(3 * p_most, 60);
+  v_found integer;
+begin
+  lanes := p_lanes;
+  goes_on := false;
+  while (select followed_to < p_safe_to from outbox_engine.event_follow) loop
+    if v_events <= 0 or v_rows <= 0 then
+      goes_on := true;
+      return;
+    end if;
+    select f.events, f.lanes into v_found, lanes
+    from outbox_engine.follow_stretch(
+      outbox_engine.lanes_left(lanes, p_claim.most), v_events, least(v_stretch, v_rows), p_safe_to,
+      p_claim) f;
+    v_events := v_events - v_found;
+    v_rows := v_rows - v_stretch;
+    v_stretch := 4 * v_stretch;
+  end loop;
+end
+$$;
+
+create function outbox_engine.follow_notices(p_lanes outbox_engine.event_lane[], p_now timestamptz)
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not exists (select from outbox_engine.notices where is_new) then
+    return;
+  end if;
+  with taken as (
+    update outbox_engine.notices
+    set is_new = false
+    where id = any (array(
+      select id from outbox_engine.notices where is_new order by id limit 200 for update skip locked))
+    returning *
+  )
+  insert into public.outbox_event_deliveries (endpoint_id, notice_id, type, next_at, created_at, payload)
+  select l.endpoint_id, n.id, n.type, p_now, p_now,
+    outbox_engine.notice_body(n::outbox_engine.notices, l.include_recipient)
+  from taken n
+  join unnest(p_lanes) l on coalesce(n.endpoint_id, l.endpoint_id) = l.endpoint_id
+    and outbox_engine.wants_event(l.event_types, n.type)
+  order by n.id, l.endpoint_id
+  on conflict do nothing;
+end
+$$;
+
+create function outbox_engine.failures_before_probes() returns integer
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select 3
+$$;
+
+create function outbox_engine.lanes_of(p_claim outbox_engine.event_claim)
+returns outbox_engine.event_lane[]
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(array_agg(row(
+    x.id, x.include_recipient, x.event_types, x.history_after, x.is_failing, case
+      when not x.is_failing then ceil(p_claim.most / x.endpoints::numeric)::integer
+      when coalesce(not x.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
+        and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
+      else 0
+    end, 0, '{}'
+  )::outbox_engine.event_lane order by (x.place + p_claim.token) % x.endpoints), '{}')
+  from (
+    select e.*, l.history_after, l.probe_at,
+      l.failures >= outbox_engine.failures_before_probes() as is_failing,
+      count(*) over () as endpoints, row_number() over (order by e.id) as place
+    from public.outbox_event_endpoints e
+    join outbox_engine.event_lanes l on l.endpoint_id = e.id
+    where e.disabled_at is null
+  ) x
+$$;
+
+create function outbox_engine.end_event_leases(p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_ids bigint[];
+begin
+  v_ids := array(
+    select s.delivery_id
+    from outbox_engine.event_leases s
+    where s.until <= p_now or s.until > p_now + interval '11 minutes'
+    limit 1000
+    for update skip locked);
+  if v_ids = '{}' then
+    return;
+  end if;
+  -- The lease of a delivery that is gone ends too.
+  v_ids := array(
+    select i
+    from unnest(v_ids) i
+    where not exists (select from public.outbox_event_deliveries d where d.id = i)
+    union all
+    select l.id
+    from (
+      select d.id from public.outbox_event_deliveries d where d.id = any (v_ids) for update skip locked
+    ) l);
+  delete from outbox_engine.event_leases where delivery_id = any (v_ids);
+  update public.outbox_event_deliveries
+  set next_at = p_now
+  where id = any (v_ids) and status = 'pending' and next_at is null;
+end
+$$;
+
+create function outbox_engine.lease_due_events(
+  p_lanes outbox_engine.event_lane[], p_all boolean, p_claim outbox_engine.event_claim
+) returns outbox_engine.event_lane[]
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_lanes outbox_engine.event_lane[] := '{}';
+  l outbox_engine.event_lane;
+  v_left integer := p_claim.most - outbox_engine.taken_events(p_lanes);
+  v_ids bigint[];
+begin
+  foreach l in array p_lanes loop
+    if v_left > 0 and not (p_all and l.is_failing) then
+      v_ids := array(
+        select d.id
+        from public.outbox_event_deliveries d
+        where d.endpoint_id = l.endpoint_id and d.next_at <= p_claim.at
+        order by d.next_at
+        limit case when p_all then v_left else least(l.share, v_left) end
+        for update skip locked
+      );
+      if v_ids <> '{}' then
+        update public.outbox_event_deliveries set next_at = null where id = any (v_ids);
+        insert into outbox_engine.event_leases (delivery_id, token, endpoint_id, worker, leased_at, until)
+        select i, p_claim.token, l.endpoint_id, p_claim.worker, p_claim.at, p_claim.until
+        from unnest(v_ids) i;
+        l.taken := l.taken || v_ids;
+        v_left := v_left - cardinality(v_ids);
+      end if;
+    end if;
+    v_lanes := v_lanes || l;
+  end loop;
+  return v_lanes;
+end
+$$;
+
+create function outbox_engine.leased_events(
+  p_lanes outbox_engine.event_lane[], p_claim outbox_engine.event_claim
+) returns jsonb
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', d.id, 'lease', p_claim.token, 'endpoint', e.name, 'endpoint_id', e.id, 'url', e.url,
+      'secrets', e.secrets, 'event_id', d.event_id, 'type', d.type, 'payload', d.payload,
+      'attempt', d.attempts + 1, 'created_at', d.created_at
+    ) order by d.id), '[]')
+    from unnest(p_lanes) l
+    cross join lateral (
+      select x.*, (
+        select jsonb_agg(k.secret order by k.id desc)
+        from outbox_engine.event_secrets k
+        where k.endpoint_id = x.id and (k.ends_at is null or k.ends_at > p_claim.at)
+      ) as secrets
+      from public.outbox_event_endpoints x where x.id = l.endpoint_id limit 1
+    ) e
+    cross join lateral unnest(l.taken) i (id)
+    cross join lateral (select x.* from public.outbox_event_deliveries x where x.id = i.id limit 1) d);
+end
+$$;
+
+create function outbox_engine.waiting_events(p_endpoint_ids bigint[]) returns integer
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select count(*)::integer
+  from (
+    select
+    from public.outbox_event_deliveries d
+    where d.endpoint_id = any (p_endpoint_ids) and d.next_at is not null
+    limit 10001
+  ) w
+$$;
+
+create function outbox_engine.follow(
+  p_lanes outbox_engine.event_lane[], p_rows integer, p_claim outbox_engine.event_claim,
+  out goes_on boolean, out lanes outbox_engine.event_lane[]
+)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_most integer;
+  v_all_fail boolean;
+begin
+  lanes := outbox_engine.lanes_left(p_lanes, p_claim.most);
+  select max(l.free), bool_and(l.is_failing) into v_most, v_all_fail from unnest(lanes) l;
+  if v_most = 0 and not v_all_fail then
+    goes_on := true;
+  else
+    select f.goes_on, f.lanes into goes_on, lanes
+    from outbox_engine.follow_history(
+      lanes, case when v_all_fail then 200 else v_most end, p_rows,
+      outbox_engine.move_horizon(p_claim.at), p_claim) f;
+  end if;
+end
+$$;
+
+create function public.outbox_claim_events(
+  p_worker text, p_most integer, p_lease_seconds double precision, p_busy boolean
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_claim outbox_engine.event_claim;
+  v_lanes outbox_engine.event_lane[];
+  v_goes_on boolean := false;
+begin
+  if not outbox_engine.has_event_endpoints() then
+    return jsonb_build_object(
+      'deliveries', '[]'::jsonb, 'endpoints', 0, 'waiting', 0, 'more', false, 'waits_since', null);
+  end if;
+  v_claim.token := nextval('outbox_engine.event_claims');
+  v_claim.worker := p_worker;
+  v_claim.most := p_most;
+  v_claim.at := outbox_engine.now();
+  v_claim.until := v_claim.at + make_interval(secs => least(p_lease_seconds, 600));
+
+  perform outbox_engine.end_event_leases(v_claim.at);
+  v_lanes := outbox_engine.lanes_of(v_claim);
+  if outbox_engine.try_lock_events() then
+    perform outbox_engine.follow_notices(v_lanes, v_claim.at);
+    v_lanes := outbox_engine.lease_due_events(v_lanes, false, v_claim);
+    select f.goes_on, f.lanes into v_goes_on, v_lanes
+    from outbox_engine.follow(v_lanes, case when p_busy then 500 else 2000 end, v_claim) f;
+  end if;
+  v_lanes := outbox_engine.lease_due_events(v_lanes, true, v_claim);
+  return jsonb_build_object(
+    'deliveries', outbox_engine.leased_events(v_lanes, v_claim),
+    'endpoints', cardinality(v_lanes),
+    'waiting', outbox_engine.waiting_events(array(select l.endpoint_id from unnest(v_lanes) l)),
+    'more', v_goes_on or outbox_engine.taken_events(v_lanes) >= p_most,
+    'waits_since', outbox_engine.events_wait_since(v_claim.at));
+end
+$$;
+
+create function outbox_engine.event_retry_wait(p_attempts integer) returns interval
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select (array[
+    '5 seconds', '5 minutes', '30 minutes', '2 hours', '5 hours', '10 hours', '14 hours', '20 hours',
+    '24 hours'
+  ]::interval[])[p_attempts]
+$$;
+
+create function outbox_engine.has_arrived(p_status integer) returns boolean
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return coalesce(p_status between 200 and 299, false);
+end
+$$;
+
+create function outbox_engine.asked_wait(p_status integer, p_seconds double precision) returns interval
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case
+    when p_status in (429, 502, 503, 504) and p_seconds > 0
+    then make_interval(secs => least(p_seconds, 86400))
+  end;
+end
+$$;
+
+create function outbox_engine.write_event_results(p_results outbox_engine.event_result[], p_now timestamptz)
+returns bigint[]
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_written bigint[];
+begin
+  with results as materialized (
+    select r.*, d.row_at, x.arrived, w.wait,
+      not x.arrived and r.status is distinct from 410 and w.wait is not null as goes_on
+    from unnest(p_results) r
+    cross join lateral (
+      select o.ctid as row_at, o.status, o.attempts
+      from public.outbox_event_deliveries o where o.id = r.id limit 1
+    ) d
+    cross join lateral outbox_engine.has_arrived(r.status) x (arrived)
+    cross join lateral outbox_engine.event_retry_wait(d.attempts + 1) w (wait)
+    where d.status = 'pending'
+      and (x.arrived or exists (
+        select from outbox_engine.event_leases s
+        where s.delivery_id = r.id and s.token = coalesce(r.lease, s.token)))
+  ),
+  written as (
+    update public.outbox_event_deliveries d
+    set
+      attempts = d.attempts + 1,
+      last_status = r.status,
+      last_error = case when not r.arrived then left(coalesce(r.error, 'HTTP ' || r.status), 200) end,
+      status = case
+        when r.arrived then 'delivered'
+        when r.status = 410 then 'gone'
+        when r.goes_on then d.status
+        else 'failed'
+      end,
+      delivered_at = case when r.arrived then p_now end,
+      failed_at = case when not r.arrived and not r.goes_on then p_now end,
+      next_at = case when r.goes_on
+        then p_now + greatest(
+          r.wait * (0.9 + random() * 0.2),
+          outbox_engine.asked_wait(r.status, r.retry_after_seconds))
+      end,
+      payload = case when r.goes_on then d.payload end
+    from results r
+    where d.ctid = r.row_at
+    returning d.id
+  )
+  select array_agg(id) into v_written from written;
+  return coalesce(v_written, '{}');
+end
+$$;
+
+create function outbox_engine.disable_event_endpoint(
+  p_endpoint_id bigint, p_reason text, p_error text, p_now timestamptz
+) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_name text;
+begin
+  update public.outbox_event_endpoints
+  set disabled_at = p_now, disabled_reason = p_reason
+  where id = p_endpoint_id and disabled_at is null
+  returning name into v_name;
+  if v_name is null then
+    return null;
+  end if;
+  perform outbox_engine.alarm('event_endpoint.disabled', jsonb_build_object(
+    'endpoint', v_name, 'reason', p_reason, 'error', p_error));
+  return jsonb_build_object('endpoint', v_name, 'reason', p_reason);
+end
+$$;
+
+create function outbox_engine.judge_event_endpoints(p_results outbox_engine.event_result[], p_now timestamptz)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_disabled jsonb := '[]';
+  v_one jsonb;
+  e record;
+begin
+  for e in
+    select d.endpoint_id, bool_or(outbox_engine.has_arrived(r.status)) as arrived,
+      bool_or(r.status = 410) as is_gone,
+      count(*) filter (where not outbox_engine.has_arrived(r.status))::integer as failures,
+      max(outbox_engine.asked_wait(r.status, r.retry_after_seconds)) as asked,
+      max(left(coalesce(r.error, 'HTTP ' || r.status), 200)) as error
+    from unnest(p_results) r
+    cross join lateral (
+      select x.endpoint_id from public.outbox_event_deliveries x where x.id = r.id limit 1
+    ) d
+    group by d.endpoint_id
+    order by d.endpoint_id
+  loop
+    if e.arrived then
+      update outbox_engine.event_lanes set failures = 0, probe_at = null
+      where endpoint_id = e.endpoint_id and failures > 0;
+      update public.outbox_event_endpoints set last_delivered_at = p_now, failing_since = null
+      where id = e.endpoint_id
+        and (failing_since is not null or last_delivered_at is null
+          or last_delivered_at not between p_now - interval '5 seconds' and p_now);
+    else
+      update outbox_engine.event_lanes l
+      set failures = l.failures + e.failures, probe_at = p_now + greatest(
+        e.asked,
+        least(interval '5 seconds' * 2 ^ least(l.failures / 3, 10), interval '5 minutes'))
+      where l.endpoint_id = e.endpoint_id;
+      update public.outbox_event_endpoints set failing_since = p_now
+      where id = e.endpoint_id and failing_since is null;
+    end if;
+    v_one := null;
+    if e.is_gone then
+      v_one := outbox_engine.disable_event_endpoint(e.endpoint_id, 'gone', e.error, p_now);
+    elsif not e.arrived and exists (
+      select from public.outbox_event_endpoints x
+      where x.id = e.endpoint_id and x.failing_since <= p_now - interval '3 days'
+    ) then
+      v_one := outbox_engine.disable_event_endpoint(e.endpoint_id, 'failing', e.error, p_now);
+    end if;
+    if v_one is not null then
+      v_disabled := v_disabled || v_one;
+    end if;
+  end loop;
+  return v_disabled;
+end
+$$;
+
+create function public.outbox_record_event_results(p_results jsonb) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_results outbox_engine.event_result[];
+  v_written bigint[];
+begin
+  v_results := array(
+    select distinct on (r.id) r
+    from jsonb_populate_recordset(
+      null::outbox_engine.event_result, outbox_engine.given_json(p_results)) r
+    order by r.id, outbox_engine.has_arrived(r.status) desc);
+  -- The leases first, as whoever ends them does, and each by id.
+  perform from outbox_engine.event_leases s
+  where s.delivery_id = any (array(select r.id from unnest(v_results) r))
+  order by s.delivery_id
+  for update;
+  perform from public.outbox_event_deliveries d
+  where d.id = any (array(select r.id from unnest(v_results) r))
+  order by d.id
+  for update;
+  v_written := outbox_engine.write_event_results(v_results, v_now);
+  v_results := array(select r from unnest(v_results) r where r.id = any (v_written));
+  delete from outbox_engine.event_leases where delivery_id = any (v_written);
+  return jsonb_build_object('disabled', outbox_engine.judge_event_endpoints(v_results, v_now));
+end
+$$;
+
+create function outbox_engine.event_endpoint(p_name text, p_lock boolean)
+returns public.outbox_event_endpoints
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  e public.outbox_event_endpoints;
+begin
+  if p_lock then
+    perform from public.outbox_event_endpoints where name = p_name for update;
+  end if;
+  select * into e from public.outbox_event_endpoints where name = p_name;
+  if not found then
+    perform outbox_engine.refuse(
+      format('there is no endpoint %L', p_name), 'List them with outbox events list.');
+  end if;
+  return e;
+end
+$$;
+
+create function outbox_engine.check_event_url(p_url text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_url is null or length(p_url) > 2048
+    or p_url !~ '^https?://[^/?#@[:space:]]+([/?][^#[:space:]]*)?$' then
+    perform outbox_engine.refuse(
+      'the URL of an endpoint is https://, a host and a path, without user, password or fragment',
+      'For example: https://example.com/hooks/outbox');
+  end if;
+end
+$$;
+
+create function outbox_engine.checked_event_types(p_event_types text[]) returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_unknown constant text := (
+    select string_agg(coalesce(t, 'null'), ', ')
+    from unnest(p_event_types) t
+    where t is null or t not in (select name from outbox_engine.event_types));
+begin
+  if v_unknown is not null then
+    perform outbox_engine.refuse(
+      format('there are no events of this type: %s', v_unknown),
+      'There are: ' || (select string_agg(name, ', ') from outbox_engine.event_types) || '.');
+  end if;
+  return nullif(array(select distinct t from unnest(p_event_types) t order by t), '{}');
+end
+$$;
+
+create function outbox_engine.new_event_secret() returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Two random UUIDs have 244 random bits, and SHA-256 spreads them over 32 bytes.
+  return 'whsec_' || encode(
+    sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
+    'base64');
+end
+$$;
+
+create function outbox_engine.begin_events(p_endpoint_id bigint) returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_last bigint;
+begin
+  -- One at a time, and not beside the follower. A squash of the migrations drops the row.
+  insert into outbox_engine.event_follow default values on conflict do nothing;
+  perform from outbox_engine.event_follow for update;
+  v_last := outbox_engine.last_history_id();
+  if not outbox_engine.has_event_endpoints() then
+    update outbox_engine.event_follow
+    set followed_to = v_last, safe_to = v_last, marked_to = null, marked_by = null, marked_at = null;
+  end if;
+  insert into outbox_engine.event_lanes (endpoint_id, history_after)
+  values (p_endpoint_id, v_last)
+  on conflict (endpoint_id) do update
+  set history_after = excluded.history_after, failures = 0, probe_at = null;
+end
+$$;
+
+create function outbox_engine.shown_event_endpoint(p_endpoint public.outbox_event_endpoints) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select to_jsonb(p_endpoint) - 'id'
+$$;
+
+create function public.outbox_add_event_endpoint(
+  p_name text, p_url text, p_event_types text[] default null, p_include_recipient boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_secret constant text := outbox_engine.new_event_secret();
+  v_id bigint;
+begin
+  if p_name is null or p_name !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' then
+    perform outbox_engine.refuse(
+      format('%L is no name for an endpoint', p_name),
+      'A name has at most 63 letters, digits, dots, hyphens and underscores, and begins with one of the '
+        || 'first two.');
+  end if;
+  perform outbox_engine.check_event_url(p_url);
+  -- Disabled until it has a place to begin at.
+  insert into public.outbox_event_endpoints (
+    name, url, event_types, include_recipient, created_at, disabled_at, disabled_reason)
+  values (
+    p_name, p_url, outbox_engine.checked_event_types(p_event_types), coalesce(p_include_recipient, false),
+    v_now, v_now, 'operator')
+  on conflict (name) do nothing
+  returning id into v_id;
+  if v_id is null then
+    perform outbox_engine.refuse(
+      format('there is an endpoint %L already', p_name), 'Change it with outbox events set.');
+  end if;
+  insert into outbox_engine.event_secrets (endpoint_id, secret, created_at) values (v_id, v_secret, v_now);
+  perform outbox_engine.begin_events(v_id);
+  update public.outbox_event_endpoints set disabled_at = null, disabled_reason = null where id = v_id;
+  return jsonb_build_object('name', p_name, 'url', p_url, 'secret', v_secret);
+end
+$$;
+
+create function public.outbox_set_event_endpoint(
+  p_name text, p_url text default null, p_event_types text[] default null,
+  p_include_recipient boolean default null, p_enabled boolean default null
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
+begin
+  if p_url is not null then
+    perform outbox_engine.check_event_url(p_url);
+    e.url := p_url;
+  end if;
+  if p_event_types is not null then
+    e.event_types := outbox_engine.checked_event_types(p_event_types);
+  end if;
+  e.include_recipient := coalesce(p_include_recipient, e.include_recipient);
+  if p_enabled and e.disabled_at is not null then
+    perform outbox_engine.begin_events(e.id);
+    e.disabled_at := null;
+    e.disabled_reason := null;
+    e.failing_since := null;
+  elsif not p_enabled and e.disabled_at is null then
+    e.disabled_at := outbox_engine.now();
+    e.disabled_reason := 'operator';
+  end if;
+  update public.outbox_event_endpoints
+  set url = e.url, event_types = e.event_types, include_recipient = e.include_recipient,
+    disabled_at = e.disabled_at, disabled_reason = e.disabled_reason, failing_since = e.failing_since
+  where id = e.id;
+  return outbox_engine.shown_event_endpoint(e);
+end
+$$;
+
+create function public.outbox_remove_event_endpoint(p_name text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
+begin
+  delete from public.outbox_event_endpoints where id = e.id;
+  delete from outbox_engine.event_secrets where endpoint_id = e.id;
+  return outbox_engine.shown_event_endpoint(e);
+end
+$$;
+
+create function public.outbox_rotate_event_secret(
+  p_name text, p_keep_seconds double precision default 86400
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
+  v_secret constant text := outbox_engine.new_event_secret();
+  v_ends_at constant timestamptz := v_now + make_interval(
+    secs => least(greatest(coalesce(p_keep_seconds, 86400), 0), 30 * 86400));
+begin
+  delete from outbox_engine.event_secrets where endpoint_id = e.id and ends_at <= v_now;
+  update outbox_engine.event_secrets
+  set ends_at = least(ends_at, v_ends_at)
+  where endpoint_id = e.id;
+  insert into outbox_engine.event_secrets (endpoint_id, secret, created_at) values (e.id, v_secret, v_now);
+  return jsonb_build_object('name', e.name, 'secret', v_secret, 'old_until', v_ends_at);
+end
+$$;
+
+create function public.outbox_test_event(p_name text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
+  v_id bigint;
+begin
+  if e.disabled_at is not null then
+    perform outbox_engine.refuse(
+      format('endpoint %L is disabled', p_name), 'Enable it with outbox events enable.');
+  end if;
+  insert into outbox_engine.notices (at, type, data, endpoint_id)
+  values (outbox_engine.now(), 'webhook.test', jsonb_build_object('endpoint', e.name), e.id)
+  returning id into v_id;
+  return jsonb_build_object('event_id', 'evt_n' || v_id);
+end
+$$;
+
+create function outbox_engine.history_from(p_at timestamptz) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_low bigint := 0;
+  v_high bigint := (select coalesce(max(id), 0) + 1 from public.outbox_events);
+  v_middle bigint;
+  v_at timestamptz;
+begin
+  while v_low < v_high loop
+    v_middle := v_low + (v_high - v_low) / 2;
+    select e.at into v_at from public.outbox_events e where e.id >= v_middle order by e.id limit 1;
+    if v_at < p_at - interval '5 minutes' then
+      v_low := v_middle + 1;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_low;
+end
+$$;
+
+create function outbox_engine.replayed_history(p_endpoint_id bigint, p_ids bigint[], p_by_id boolean)
+returns setof outbox_engine.replayed_event
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+  select e.outbox_id, e.id, null::bigint, outbox_engine.event_type_of(s.status), s.status, d.id, d.status
+  from unnest(p_ids) i (id)
+  cross join lateral (select x.* from public.outbox_events x where x.id = i.id limit 1) e
+  cross join lateral (select x.* from public.outbox x where x.id = e.outbox_id limit 1) o
+  left join public.outbox_event_deliveries d
+    on d.outbox_id = e.outbox_id and d.history_id = e.id and d.endpoint_id = p_endpoint_id
+  cross join lateral (
+    select coalesce(
+      d.message_status,
+      case when e.event = 'accepted' and e.status = 'sent' then 'sent' end,
+      outbox_engine.announced_status(
+        e.event, e.status, o.status, o.reported_rank, o.dispatch_id = e.dispatch_id),
+      case
+        when p_by_id and e.event not in ('accepted', 'changed', 'cancel_requested', 'cancel_too_late')
+          and e.status <> 'sent' and outbox_engine.event_type_of(e.status) is not null then e.status
+      end) as status
+  ) s
+  where s.status is not null
+    and (
+      e.id <= (select f.followed_to from outbox_engine.event_follow f)
+      or exists (
+        select from public.outbox_event_endpoints t where t.id = p_endpoint_id and t.disabled_at is not null)
+    )
+    and (p_by_id or d.id is not null or s.status = 'sent'
+      or not outbox_engine.was_told(p_endpoint_id, e.outbox_id, e.id, s.status))
+$$;
+
+create function outbox_engine.replayed_notices(p_endpoint_id bigint, p_ids bigint[])
+returns setof outbox_engine.replayed_event
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select null::bigint, null::bigint, n.id, n.type, null, d.id, d.status
+  from outbox_engine.notices n
+  left join public.outbox_event_deliveries d on d.notice_id = n.id and d.endpoint_id = p_endpoint_id
+  where n.id = any (p_ids) and coalesce(n.endpoint_id, p_endpoint_id) = p_endpoint_id
+$$;
+
+create function outbox_engine.events_to_replay(
+  p_endpoint_id bigint, p_event_ids text[], p_since timestamptz, p_until timestamptz, p_failed_only boolean
+) returns setof outbox_engine.replayed_event
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_rows bigint[];
+  v_with_sent constant boolean := exists (
+    select from public.outbox_event_endpoints e
+    where e.id = p_endpoint_id and 'message.sent' = any (e.event_types));
+begin
+  if p_event_ids is not null then
+    return query
+    select r.* from outbox_engine.replayed_history(p_endpoint_id, array(
+      select distinct substr(i, 5)::bigint from unnest(p_event_ids) i where i ~ '^evt_[0-9]{1,18}$'
+    ), true) r
+    union all
+    select r.* from outbox_engine.replayed_notices(p_endpoint_id, array(
+      select distinct substr(i, 6)::bigint from unnest(p_event_ids) i where i ~ '^evt_n[0-9]{1,18}$'
+    )) r;
+  elsif p_failed_only then
+    return query
+    select d.outbox_id, d.history_id, d.notice_id, d.type, d.message_status, d.id, d.status
+    from public.outbox_event_deliveries d
+    where d.endpoint_id = p_endpoint_id and d.failed_at >= p_since and d.created_at >= p_since
+      and d.created_at < coalesce(p_until, 'infinity')
+    order by d.id;
+  else
+    v_rows := array(
+      select e.id
+      from public.outbox_events e
+      where e.id >= outbox_engine.history_from(p_since)
+      order by e.id
+      limit 200001);
+    if cardinality(v_rows) > 200000 and p_until is null or (
+      select e.at < p_until from public.outbox_events e where e.id = v_rows[200001]
+    ) then
+      perform outbox_engine.refuse(
+        'a replay reads at most 200,000 rows of the history, and this time has more',
+        'Ask for a shorter time.');
+    end if;
+    return query
+    select distinct on (r.outbox_id, coalesce(r.delivery_id, 0), r.message_status) r.*
+    from outbox_engine.replayed_history(p_endpoint_id, array(
+      select e.id
+      from public.outbox_events e
+      where e.id between v_rows[1] and v_rows[cardinality(v_rows)]
+        and e.at >= p_since and e.at < coalesce(p_until, 'infinity')
+        and (e.event <> 'accepted' or v_with_sent)
+    ), false) r
+    order by r.outbox_id, coalesce(r.delivery_id, 0), r.message_status, r.history_id;
+    return query
+    select r.* from outbox_engine.replayed_notices(p_endpoint_id, array(
+      select n.id from outbox_engine.notices n
+      where n.at >= p_since and n.at < coalesce(p_until, 'infinity'))) r;
+  end if;
+end
+$$;
+
+create function outbox_engine.send_again(
+  p_endpoint public.outbox_event_endpoints, p_events outbox_engine.replayed_event[], p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+begin
+  -- Whoever deletes one of these messages comes before or after.
+  perform from public.outbox o
+  where o.id = any (array(select r.outbox_id from unnest(p_events) r))
+  order by o.id
+  for key share;
+  -- By id, as results are recorded.
+  perform from public.outbox_event_deliveries d
+  where d.id = any (array(select r.delivery_id from unnest(p_events) r))
+  order by d.id
+  for update;
+  insert into public.outbox_event_deliveries as d (
+    endpoint_id, outbox_id, history_id, type, message_status, next_at, created_at, payload)
+  select p_endpoint.id, r.outbox_id, r.history_id, r.type, r.message_status, p_now, p_now,
+    outbox_engine.message_body(o, e, r.message_status, p_endpoint.include_recipient)
+  from unnest(p_events) r
+  cross join lateral (select x from public.outbox x where x.id = r.outbox_id limit 1) o (o)
+  cross join lateral (select x from public.outbox_events x where x.id = r.history_id limit 1) e (e)
+  where r.notice_id is null
+  order by r.history_id
+  on conflict (outbox_id, history_id, endpoint_id) where outbox_id is not null do update
+  set status = 'pending', attempts = 0, next_at = p_now, payload = excluded.payload, failed_at = null
+  where d.status <> 'pending';
+  insert into public.outbox_event_deliveries as d (endpoint_id, notice_id, type, next_at, created_at, payload)
+  select p_endpoint.id, n.id, n.type, p_now, p_now,
+    outbox_engine.notice_body(n, p_endpoint.include_recipient)
+  from unnest(p_events) r
+  join outbox_engine.notices n on n.id = r.notice_id
+  order by n.id
+  on conflict (notice_id, endpoint_id) where notice_id is not null do update
+  set status = 'pending', attempts = 0, next_at = p_now, payload = excluded.payload, failed_at = null
+  where d.status <> 'pending';
+end
+$$;
+
+create function public.outbox_replay_events(
+  p_name text, p_event_ids text[] default null, p_since timestamptz default null,
+  p_until timestamptz default null, p_failed_only boolean default false, p_dry_run boolean default false
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+set jit = off
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
+  v_found outbox_engine.replayed_event[];
+  v_free outbox_engine.replayed_event[];
+  v_left_out jsonb;
+begin
+  if (p_event_ids is null) = (p_since is null) then
+    perform outbox_engine.refuse('a replay needs either the ids of events or a time to begin at');
+  end if;
+  if cardinality(p_event_ids) > 10000 then
+    perform outbox_engine.refuse('a replay takes at most 10,000 ids');
+  end if;
+  v_found := array(
+    select r::outbox_engine.replayed_event
+    from outbox_engine.events_to_replay(e.id, p_event_ids, p_since, p_until, p_failed_only) r);
+  v_free := array(
+    select r::outbox_engine.replayed_event
+    from unnest(v_found) r
+    where coalesce(r.status <> 'pending', true)
+      and (r.delivery_id is not null or outbox_engine.wants_event(e.event_types, r.type))
+    order by r.history_id, r.notice_id);
+  select jsonb_object_agg(x.reason, x.count) into v_left_out
+  from (
+    select 'waiting', count(*) from unnest(v_found) r where r.status = 'pending'
+    union all
+    select 'not_wanted', count(*) from unnest(v_found) r
+    where r.delivery_id is null and not outbox_engine.wants_event(e.event_types, r.type)
+    union all
+    select 'unknown', cardinality(array(select distinct unnest(p_event_ids))) - cardinality(v_found)
+    union all
+    select 'too_many', cardinality(v_free) - 10000
+  ) x (reason, count)
+  where x.count > 0;
+  v_free := v_free[:10000];
+  if not p_dry_run then
+    perform outbox_engine.send_again(e, v_free, v_now);
+  end if;
+  return jsonb_build_object(
+    'count', cardinality(v_free), 'left_out', coalesce(v_left_out, '{}'), 'dry_run', p_dry_run);
+end
+$$;
+
+create function outbox_engine.failed_events(p_endpoint_id bigint) returns integer
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select count(*)::integer
+  from (
+    select from public.outbox_event_deliveries d
+    where d.endpoint_id = p_endpoint_id and d.failed_at is not null
+    limit 10001
+  ) f
+$$;
+
+create function public.outbox_event_endpoints_status() returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+  select coalesce(jsonb_agg(outbox_engine.shown_event_endpoint(e) || jsonb_build_object(
+    'waiting', outbox_engine.waiting_events(array[e.id]),
+    'failed', outbox_engine.failed_events(e.id),
+    'oldest_waiting_at', (
+      select min(d.created_at)
+      from (
+        select x.created_at
+        from public.outbox_event_deliveries x
+        where x.endpoint_id = e.id and x.next_at is not null
+        order by x.next_at
+        limit 100
+      ) d),
+    'probe_at', case when l.failures >= outbox_engine.failures_before_probes() then l.probe_at end
+  ) order by e.name), '[]')
+  from public.outbox_event_endpoints e
+  left join outbox_engine.event_lanes l on l.endpoint_id = e.id
+$$;
+
+create function public.outbox_list_event_deliveries(
+  p_name text default null, p_status text default null, p_event_id text default null,
+  p_before bigint default null, p_most integer default 100
+) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_endpoint_id constant bigint := (select id from public.outbox_event_endpoints where name = p_name);
+  v_ids bigint[];
+begin
+  if p_event_id is not null then
+    v_ids := array(
+      select d.id
+      from public.outbox_event_deliveries d
+      where d.notice_id = substring(p_event_id from '^evt_n([0-9]{1,18})$')::bigint
+      union all
+      select d.id
+      from public.outbox_events e
+      join public.outbox_event_deliveries d on d.outbox_id = e.outbox_id and d.history_id = e.id
+      where e.id = substring(p_event_id from '^evt_([0-9]{1,18})$')::bigint);
+  elsif p_status in ('failed', 'gone') then
+    v_ids := array(
+      select d.id
+      from public.outbox_event_endpoints e
+      cross join lateral (
+        select x.id
+        from public.outbox_event_deliveries x
+        where x.endpoint_id = e.id and x.failed_at is not null and x.id < coalesce(p_before, x.id + 1)
+          and x.status = p_status
+        order by x.id desc
+        limit p_most
+      ) d
+      where p_name is null or e.id = v_endpoint_id);
+  elsif p_name is not null then
+    v_ids := array(
+      select d.id
+      from public.outbox_event_deliveries d
+      where d.endpoint_id + 0 = v_endpoint_id and d.id < coalesce(p_before, 9223372036854775807)
+        and (p_status is null or d.status = p_status)
+      order by d.id desc
+      limit p_most);
+  else
+    v_ids := array(
+      select d.id
+      from public.outbox_event_deliveries d
+      where d.id < coalesce(p_before, 9223372036854775807) and (p_status is null or d.status = p_status)
+      order by d.id desc
+      limit p_most);
+  end if;
+  return (
+    select coalesce(jsonb_agg(to_jsonb(x) order by x.id desc), '[]')
+    from (
+      select d.id, e.name as endpoint, d.event_id, d.type, d.outbox_id, d.status, d.attempts, d.next_at,
+        d.last_status, d.last_error, d.created_at, d.delivered_at
+      from public.outbox_event_deliveries d
+      join public.outbox_event_endpoints e on e.id = d.endpoint_id
+      where d.id = any (v_ids) and (p_name is null or e.name = p_name)
+        and (p_status is null or d.status = p_status) and d.id < coalesce(p_before, 9223372036854775807)
+      order by d.id desc
+      limit p_most
+    ) x);
+end
+$$;
+
+create function outbox_engine.remove_events(p_outbox_ids bigint[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  perform outbox_engine.lock_events_shared();
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id from public.outbox_event_deliveries d
+    where d.outbox_id = any (p_outbox_ids) and d.outbox_id is not null order by d.id for update));
+end
+$$;
+
+create function outbox_engine.remove_all_events() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_events_shared();
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id from public.outbox_event_deliveries d
+    where d.outbox_id is not null order by d.id for update));
+end
+$$;
+
+create function outbox_engine.remove_events_showing(p_outbox_ids bigint[], p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.remove_events(array(
+    select d.outbox_id
+    from public.outbox_event_deliveries d
+    where d.outbox_id = any (p_outbox_ids) and d.outbox_id is not null
+      and exists (select from unnest(p_recipients) r where strpos(d.payload, '"' || r || '"') > 0)));
+end
+$$;
+
+create function outbox_engine.erase_notices(p_recipients text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_ids bigint[];
+begin
+  perform outbox_engine.lock_events_shared();
+  v_ids := array(
+    select id from outbox_engine.notices
+    where recipient = any (p_recipients) and recipient is not null order by id for update);
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id from public.outbox_event_deliveries d
+    where d.notice_id = any (v_ids) and d.notice_id is not null order by d.id for update));
+  delete from outbox_engine.notices where id = any (v_ids);
+end
+$$;
+
 create function outbox_engine.keep_emptied(p_dispatches uuid[]) returns void
 language sql set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
 as $$
@@ -10825,6 +12584,7 @@ begin
   ) x
   where x.dispatch_id is not null;
   perform outbox_engine.keep_emptied(v_dispatches);
+  perform outbox_engine.remove_events(array(select r.id from removed r));
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
@@ -10843,6 +12603,7 @@ declare
   v_removed outbox_engine.removed_message[];
 begin
   perform set_config('outbox.last_id', last_value::text, true) from public.outbox_id_seq;
+  perform set_config('outbox.last_event_id', outbox_engine.last_history_id()::text, true);
   for v_removed in
     select array_agg(row(
       id, campaign, recipient, status, status_code, error, parts, sent_at, queue is not null
@@ -10865,6 +12626,9 @@ declare
   v_has_rows boolean;
 begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
+  perform setval('public.outbox_events_id_seq', greatest(
+    current_setting('outbox.last_event_id')::bigint, outbox_engine.last_history_id(), 1));
+  perform outbox_engine.remove_all_events();
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
     'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',
@@ -11228,6 +12992,105 @@ begin
 end
 $$;
 
+create function outbox_engine.prune_deliveries(p_now timestamptz, p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_walk constant text := outbox_engine.walk_from('event deliveries', p_now, '6 hours');
+  v_from bigint;
+  v_last bigint;
+  v_goes_on boolean;
+begin
+  if v_walk is null then
+    return false;
+  end if;
+  v_from := coalesce(nullif(v_walk, '')::bigint, 0);
+  select max(id), count(*) = p_most and max(created_at) < p_now - interval '3 days'
+  into v_last, v_goes_on
+  from (
+    select id, created_at from public.outbox_event_deliveries where id > v_from order by id limit p_most
+  ) stretch;
+  delete from public.outbox_event_deliveries
+  where id = any (array(
+    select d.id
+    from public.outbox_event_deliveries d
+    where d.id > v_from and d.id <= v_last
+      and (d.delivered_at < p_now - interval '3 days'
+        or d.failed_at < p_now - interval '30 days'
+        or d.outbox_id is not null and not exists (select from public.outbox o where o.id = d.outbox_id))
+    order by d.id
+    for update skip locked));
+  perform outbox_engine.walk_to('event deliveries', case when v_goes_on then v_last::text end);
+  return v_goes_on;
+end
+$$;
+
+create function outbox_engine.prune_removed_endpoints(p_most integer) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_ids bigint[];
+begin
+  v_ids := array(
+    select d.id
+    from outbox_engine.event_lanes l
+    join public.outbox_event_deliveries d on d.endpoint_id + 0 = l.endpoint_id
+    where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
+    limit p_most
+    for update of d skip locked);
+  delete from public.outbox_event_deliveries where id = any (v_ids);
+  delete from outbox_engine.event_lanes l
+  where not exists (select from public.outbox_event_endpoints e where e.id = l.endpoint_id)
+    and not exists (select from public.outbox_event_deliveries d where d.endpoint_id + 0 = l.endpoint_id);
+  return cardinality(v_ids) = p_most;
+end
+$$;
+
+create function outbox_engine.prune_events(p_now timestamptz, p_give_up_before timestamptz, p_most integer)
+returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off set jit = off
+as $$
+declare
+  v_give_up_before constant timestamptz := greatest(p_give_up_before, p_now - interval '30 days');
+begin
+  update public.outbox_event_deliveries
+  set status = 'failed', failed_at = p_now, next_at = null, payload = null, last_error = 'waited too long'
+  where id = any (array(
+    select d.id
+    from outbox_engine.event_lanes l
+    cross join lateral (
+      select x.id
+      from public.outbox_event_deliveries x
+      where x.endpoint_id = l.endpoint_id and x.next_at < v_give_up_before + interval '2 days'
+        and x.created_at < v_give_up_before
+      order by x.next_at
+      limit p_most
+      for update skip locked
+    ) d
+  ));
+  update public.outbox_event_deliveries
+  set next_at = p_now
+  where id = any (array(
+    select d.id
+    from outbox_engine.event_lanes l
+    cross join lateral (
+      select x.id
+      from public.outbox_event_deliveries x
+      where x.endpoint_id = l.endpoint_id and x.next_at > p_now + interval '2 days'
+      order by x.next_at
+      limit p_most
+      for update skip locked
+    ) d
+  ));
+  delete from outbox_engine.notices
+  where id = any (array(
+    select id from outbox_engine.notices
+    where at < p_now - interval '30 days' order by at limit p_most for update skip locked));
+  delete from outbox_engine.event_secrets where ends_at <= p_now;
+  return outbox_engine.prune_deliveries(p_now, p_most) or outbox_engine.prune_removed_endpoints(p_most);
+end
+$$;
+
 create or replace function outbox_engine.expire_waiting(p_now timestamptz, p_most integer) returns integer
 language plpgsql set search_path = pg_catalog, pg_temp set enable_sort = off
 as $$
@@ -11515,6 +13378,7 @@ begin
   end if;
   v_more := outbox_engine.prune_people(v_now, v_days, p_most) or v_more;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  v_more := outbox_engine.prune_events(v_now, v_metadata_before, p_most) or v_more;
   perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_auth_codes(v_now, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);
@@ -12040,6 +13904,8 @@ begin
         select i.recorded_at from public.outbox_inbound i where i.unclear order by i.recorded_at limit 100000
       ) x
     ),
+    'event_endpoints', public.outbox_event_endpoints_status(),
+    'events_wait_since', outbox_engine.events_wait_since(v_now),
     'hosts', (select hosts from outbox_engine.installation),
     'clocks', outbox_engine.clocks_json(v_now),
     'plans', (
@@ -13231,7 +15097,7 @@ as $$
   select jsonb_build_object('table', p_table, 'row', case
     when p_texts then p_row
     else p_row - array[
-      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason', 'payload']
   end)
 $$;
 
@@ -13278,6 +15144,11 @@ as $$
     select 'duplicate_sends', to_jsonb(x), o.id
     from messages o
     join outbox_engine.duplicate_sends x on x.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'outbox_event_deliveries', to_jsonb(d), o.id
+    from messages o
+    join public.outbox_event_deliveries d on d.outbox_id = o.id
     where o.is_own
     union all
     select 'held_messages', to_jsonb(h), o.id
@@ -13344,6 +15215,8 @@ as $$
   where s.recipient = any (p_recipients)
   union all
   select 'consents', to_jsonb(c) from outbox_engine.consents c where c.recipient = any (p_recipients)
+  union all
+  select 'notices', to_jsonb(n) from outbox_engine.notices n where n.recipient = any (p_recipients)
   union all
   select 'help_answers', to_jsonb(h) from outbox_engine.help_answers h where h.recipient = any (p_recipients)
   union all
@@ -13608,6 +15481,7 @@ begin
   update public.outbox set error = 'the recipient opted out'
   where id = any (v_free) and error like 'the recipient opted out: %';
   perform outbox_engine.erase_requests(v_others, p_recipients);
+  perform outbox_engine.remove_events_showing(v_others, p_recipients);
   delete from public.outbox where id = any (v_free);
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
   return jsonb_build_object(
@@ -13638,6 +15512,7 @@ begin
   get diagnostics v_adopted = row_count;
   delete from outbox_engine.campaign_sends where recipient = any (p_recipients);
   delete from outbox_engine.auth_codes where recipient = any (p_recipients);
+  perform outbox_engine.erase_notices(p_recipients);
   -- The walk through consents begins again, if it came as far as one of these numbers.
   update outbox_engine.walks set position = '' where name = 'consents' and position = any (p_recipients);
   return jsonb_build_object('consents', v_consents, 'help_answers', v_answers, 'adopted_messages', v_adopted);
@@ -13698,6 +15573,7 @@ begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
   insert into outbox_engine.health_judged default values on conflict do nothing;
+  insert into outbox_engine.event_follow default values on conflict do nothing;
   insert into outbox_engine.installation default values on conflict do nothing;
   perform outbox_engine.seed_providers();
   perform outbox_engine.seed_zones();
@@ -13781,6 +15657,30 @@ create trigger outbox_templates_checked_for_auth before insert or update of name
   when (new.name ~ '^auth_otp(_mfa)?(\.|$)')
   execute function outbox_engine.before_auth_template();
 
+
+create trigger outbox_inbound_notices after insert on public.outbox_inbound
+  referencing new table as recorded for each statement
+  execute function outbox_engine.after_replies();
+
+create trigger outbox_suppressions_notices after insert on public.outbox_suppressions
+  referencing new table as recorded for each statement
+  execute function outbox_engine.after_opt_outs();
+
+create trigger outbox_suppressions_lifted_notices after delete on public.outbox_suppressions
+  referencing old table as lifted for each statement
+  execute function outbox_engine.after_opt_ins();
+
+create trigger plan_pauses_notices after insert on outbox_engine.plan_pauses for each row
+  when (new.kind in ('account', 'operator', 'restored'))
+  execute function outbox_engine.after_pause();
+
+create trigger plan_pauses_ended_notices after delete on outbox_engine.plan_pauses for each row
+  when (old.kind in ('account', 'operator', 'restored'))
+  execute function outbox_engine.after_pause();
+
+create trigger alarms_notices after insert on outbox_engine.alarms for each row
+  execute function outbox_engine.after_alarm();
+
 drop trigger outbox_6_requeue on public.outbox;
 create trigger outbox_6_requeue before update on public.outbox for each row
   when (new.queue is not null
@@ -13837,6 +15737,16 @@ revoke all on function public.outbox_record_missed_lookup from public, anon, aut
 grant execute on function public.outbox_record_missed_lookup to service_role;
 revoke all on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption from public, anon, authenticated, service_role;
 grant execute on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption to service_role;
+revoke all on function public.outbox_claim_events from public, anon, authenticated, service_role;
+grant execute on function public.outbox_claim_events to service_role;
+revoke all on function public.outbox_record_event_results from public, anon, authenticated, service_role;
+grant execute on function public.outbox_record_event_results to service_role;
+revoke all on function public.outbox_add_event_endpoint, public.outbox_set_event_endpoint, public.outbox_remove_event_endpoint, public.outbox_rotate_event_secret, public.outbox_test_event from public, anon, authenticated, service_role;
+grant execute on function public.outbox_add_event_endpoint, public.outbox_set_event_endpoint, public.outbox_remove_event_endpoint, public.outbox_rotate_event_secret, public.outbox_test_event to service_role;
+revoke all on function public.outbox_replay_events from public, anon, authenticated, service_role;
+grant execute on function public.outbox_replay_events to service_role;
+revoke all on function public.outbox_event_endpoints_status, public.outbox_list_event_deliveries from public, anon, authenticated, service_role;
+grant execute on function public.outbox_event_endpoints_status, public.outbox_list_event_deliveries to service_role;
 revoke all on function public.outbox_run_upkeep from public, anon, authenticated, service_role;
 grant execute on function public.outbox_run_upkeep to service_role;
 revoke all on function public.outbox_resume_restored from public, anon, authenticated, service_role;

@@ -23,6 +23,10 @@ declare
     'outbox_campaign_members_recipient', 'outbox_campaign_occurrences',
     'outbox_campaign_occurrences_message', 'outbox_campaign_occurrences_pkey', 'outbox_campaigns',
     'outbox_campaigns_due', 'outbox_campaigns_pkey', 'outbox_campaigns_template', 'outbox_day',
+    'outbox_event_deliveries', 'outbox_event_deliveries_due', 'outbox_event_deliveries_endpoint',
+    'outbox_event_deliveries_failed', 'outbox_event_deliveries_id_seq', 'outbox_event_deliveries_message',
+    'outbox_event_deliveries_notice', 'outbox_event_deliveries_pkey', 'outbox_event_endpoints',
+    'outbox_event_endpoints_id_seq', 'outbox_event_endpoints_name_key', 'outbox_event_endpoints_pkey',
     'outbox_events', 'outbox_events_id_seq', 'outbox_events_message', 'outbox_events_pkey',
     'outbox_events_report', 'outbox_expiring', 'outbox_figures', 'outbox_id_seq',
     'outbox_idempotency_key_key', 'outbox_inbound', 'outbox_inbound_pkey', 'outbox_inbound_recorded',
@@ -35,6 +39,9 @@ declare
     'outbox_waiting_template', 'outbox_waiting_on_route'
   ];
   v_functions constant text[] := array[
+    'outbox_add_event_endpoint', 'outbox_claim_events', 'outbox_event_endpoints_status',
+    'outbox_list_event_deliveries', 'outbox_record_event_results', 'outbox_remove_event_endpoint',
+    'outbox_replay_events', 'outbox_rotate_event_secret', 'outbox_set_event_endpoint', 'outbox_test_event',
     'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_bind', 'outbox_reconcile_soon',
     'outbox_campaign_costs',
     'outbox_campaign_report', 'outbox_cancel', 'outbox_claim_due', 'outbox_claim_reconciliation',

@@ -9,6 +9,7 @@ begin
   insert into outbox_engine.clock default values on conflict do nothing;
   insert into outbox_engine.upkeep default values on conflict do nothing;
   insert into outbox_engine.health_judged default values on conflict do nothing;
+  insert into outbox_engine.event_follow default values on conflict do nothing;
   insert into outbox_engine.installation default values on conflict do nothing;
   perform outbox_engine.seed_providers();
   perform outbox_engine.seed_zones();

@@ -50,6 +50,10 @@ export type OutboxCampaignsSchedule = 'once' | 'cron' | 'reminder'
 
 export type OutboxCampaignsStatus = 'draft' | 'active' | 'paused' | 'ended'
 
+export type OutboxEventDeliveriesStatus = 'pending' | 'delivered' | 'failed' | 'gone'
+
+export type OutboxEventEndpointsDisabledReason = 'operator' | 'gone' | 'failing'
+
 export type OutboxEventsSource = 'app' | 'engine' | 'webhook' | 'reconcile' | 'operator'
 
 export type OutboxRoutesChannel = 'sms' | 'mms'
@@ -386,6 +390,47 @@ export type OutboxDatabase = {
           },
         ]
       }
+      outbox_event_deliveries: {
+        Row: {
+          attempts: number
+          created_at: string
+          delivered_at: string | null
+          endpoint_id: number
+          event_id: string | null
+          failed_at: string | null
+          history_id: number | null
+          id: number
+          last_error: string | null
+          last_status: number | null
+          message_status: string | null
+          next_at: string | null
+          notice_id: number | null
+          outbox_id: number | null
+          payload: string | null
+          status: OutboxEventDeliveriesStatus
+          type: string
+        }
+        Insert: never
+        Update: never
+        Relationships: []
+      }
+      outbox_event_endpoints: {
+        Row: {
+          created_at: string
+          disabled_at: string | null
+          disabled_reason: OutboxEventEndpointsDisabledReason | null
+          event_types: string[] | null
+          failing_since: string | null
+          id: number
+          include_recipient: boolean
+          last_delivered_at: string | null
+          name: string
+          url: string
+        }
+        Insert: never
+        Update: never
+        Relationships: []
+      }
       outbox_events: {
         Row: {
           at: string
@@ -578,6 +623,15 @@ export type OutboxDatabase = {
         }
         Returns: undefined
       }
+      outbox_add_event_endpoint: {
+        Args: {
+          p_name: string
+          p_url: string
+          p_event_types?: string[] | null
+          p_include_recipient?: boolean
+        }
+        Returns: Json
+      }
       outbox_adopt_batches: {
         Args: {
           p_provider: string
@@ -665,6 +719,15 @@ export type OutboxDatabase = {
           p_messages_per_day?: number | null
           p_position?: number | null
           p_tick_seconds?: number | null
+        }
+        Returns: Json
+      }
+      outbox_claim_events: {
+        Args: {
+          p_worker: string
+          p_most: number
+          p_lease_seconds: number
+          p_busy: boolean
         }
         Returns: Json
       }
@@ -757,6 +820,10 @@ export type OutboxDatabase = {
           p_after: string
           p_most: number
         }
+        Returns: Json
+      }
+      outbox_event_endpoints_status: {
+        Args: Record<PropertyKey, never>
         Returns: Json
       }
       outbox_events: {
@@ -863,6 +930,16 @@ export type OutboxDatabase = {
       }
       outbox_list_campaigns: {
         Args: Record<PropertyKey, never>
+        Returns: Json
+      }
+      outbox_list_event_deliveries: {
+        Args: {
+          p_name?: string | null
+          p_status?: string | null
+          p_event_id?: string | null
+          p_before?: number | null
+          p_most?: number
+        }
         Returns: Json
       }
       outbox_list_held: {
@@ -1019,6 +1096,12 @@ export type OutboxDatabase = {
         }
         Returns: undefined
       }
+      outbox_record_event_results: {
+        Args: {
+          p_results: Json
+        }
+        Returns: Json
+      }
       outbox_record_failed_lookup: {
         Args: {
           p_dispatch_id: string
@@ -1104,6 +1187,12 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_remove_event_endpoint: {
+        Args: {
+          p_name: string
+        }
+        Returns: Json
+      }
       outbox_remove_route: {
         Args: {
           p_name: string
@@ -1124,6 +1213,17 @@ export type OutboxDatabase = {
           p_dispatch_ids: string[]
           p_lease_tokens: string[]
           p_lease_seconds: number
+        }
+        Returns: Json
+      }
+      outbox_replay_events: {
+        Args: {
+          p_name: string
+          p_event_ids?: string[] | null
+          p_since?: string | null
+          p_until?: string | null
+          p_failed_only?: boolean
+          p_dry_run?: boolean
         }
         Returns: Json
       }
@@ -1166,6 +1266,13 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_rotate_event_secret: {
+        Args: {
+          p_name: string
+          p_keep_seconds?: number
+        }
+        Returns: Json
+      }
       outbox_run_upkeep: {
         Args: {
           p_days: string
@@ -1199,6 +1306,16 @@ export type OutboxDatabase = {
         Args: {
           p_body: string
           p_digest: string
+        }
+        Returns: Json
+      }
+      outbox_set_event_endpoint: {
+        Args: {
+          p_name: string
+          p_url?: string | null
+          p_event_types?: string[] | null
+          p_include_recipient?: boolean | null
+          p_enabled?: boolean | null
         }
         Returns: Json
       }
@@ -1257,6 +1374,12 @@ export type OutboxDatabase = {
       outbox_take_alarms: {
         Args: {
           p_limit: number
+        }
+        Returns: Json
+      }
+      outbox_test_event: {
+        Args: {
+          p_name: string
         }
         Returns: Json
       }

@@ -26,6 +26,8 @@ OutboxStatus = Literal[
 OutboxCampaignsLatePolicy = Literal["send", "skip"]
 OutboxCampaignsSchedule = Literal["once", "cron", "reminder"]
 OutboxCampaignsStatus = Literal["draft", "active", "paused", "ended"]
+OutboxEventDeliveriesStatus = Literal["pending", "delivered", "failed", "gone"]
+OutboxEventEndpointsDisabledReason = Literal["operator", "gone", "failing"]
 OutboxEventsSource = Literal["app", "engine", "webhook", "reconcile", "operator"]
 OutboxRoutesChannel = Literal["sms", "mms"]
 RescheduleAnswerOutcome = Literal[
@@ -236,6 +238,39 @@ class OutboxCampaignsUpdate(TypedDict, total=False):
     window_days: list[int] | None
     window_end: str | None
     window_start: str | None
+
+
+class OutboxEventDeliveriesRow(TypedDict):
+    attempts: int
+    created_at: str
+    delivered_at: str | None
+    endpoint_id: int
+    event_id: str | None
+    failed_at: str | None
+    history_id: int | None
+    id: int
+    last_error: str | None
+    last_status: int | None
+    message_status: str | None
+    next_at: str | None
+    notice_id: int | None
+    outbox_id: int | None
+    payload: str | None
+    status: OutboxEventDeliveriesStatus
+    type: str
+
+
+class OutboxEventEndpointsRow(TypedDict):
+    created_at: str
+    disabled_at: str | None
+    disabled_reason: OutboxEventEndpointsDisabledReason | None
+    event_types: list[str] | None
+    failing_since: str | None
+    id: int
+    include_recipient: bool
+    last_delivered_at: str | None
+    name: str
+    url: str
 
 
 class OutboxEventsRow(TypedDict):

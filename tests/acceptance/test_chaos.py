@@ -28,7 +28,13 @@ QUICK = ["--lease", "3", "--settle", "2.5"]
     [(500, 5, 1.2, 1), at_night(1200, 8, 0.8, 1), *(at_night(6000, 45, 0.8, seed) for seed in (2, 3, 4))],
 )
 def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, seconds: int, pace: float, seed: int) -> None:
-    judge(tmp_path, messages, "--seconds", seconds, "--pace", pace, "--seed", seed)
+    """Every event of a message also reaches a server, which refuses some."""
+    verdict = judge(tmp_path, messages, "--seconds", seconds, "--pace", pace, "--seed", seed, "--events")
+
+    events = verdict["events"]
+    assert [events[name] for name in ("lost", "unsigned", "changed", "left")] == [0] * 4
+    assert events["arrived"] >= messages
+    assert events["refused"] > 0
 
 
 @pytest.mark.parametrize(("messages", "seconds", "pace", "seed"), [at_night(300, 5, 1.2, 1), at_night(3000, 25, 0.8, 2)])

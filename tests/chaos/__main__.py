@@ -18,6 +18,7 @@ from sandbox.demo.parts import PartFailed
 from sandbox.demo.work import Message
 from sandbox.local.errors import StackError
 from tests.chaos.drill import Course, Drill
+from tests.chaos.events import SETTINGS, events
 from tests.chaos.fleet import running
 from tests.chaos.judge import Verdict
 from tests.chaos.load import MOST_MESSAGES, plan_load
@@ -26,6 +27,11 @@ from tests.chaos.providers import ACCOUNTS, Accounts, Times
 _OUTAGES = 6
 """Four outages and the time before each, and some time without any."""
 _RESERVE = 1.5
+
+
+WithEvents = Annotated[
+    bool, typer.Option("--events", help="Also tell a server what happens, which refuses some, and check that it learns all.")
+]
 
 
 class Provider(StrEnum):
@@ -59,6 +65,7 @@ def chaos(
     clock_steps: Annotated[
         bool, typer.Option("--clock-steps", help="Also set the database's clock an hour forward or back, again and again.")
     ] = False,
+    with_events: WithEvents = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON on stdout, all else on stderr.")] = False,
     folder: Annotated[Path | None, typer.Option(help="Keep logs, database and report in this folder.")] = None,
 ) -> None:
@@ -77,6 +84,7 @@ def chaos(
         away=away,
         weights=_weights(weights, accounts),
         clock_steps=clock_steps,
+        events=with_events,
     )
     # One of several alone must be able to carry everything.
     times = Times(lease=lease, settle=settle, rate=messages / course.seconds * (_RESERVE if accounts.several else 1))
@@ -118,9 +126,19 @@ def _run(
 ) -> Verdict:
     with (
         interruptible() as interrupts,
-        running(place, times, course.seed, interrupts, say, accounts=accounts, beside=beside) as fleet,
+        events(course.seed, wanted=course.events) as told,
+        running(
+            place,
+            times,
+            course.seed,
+            interrupts,
+            say,
+            accounts=accounts,
+            beside=beside,
+            settings=SETTINGS if course.events else None,
+        ) as fleet,
     ):
-        drill = Drill(fleet, messages, times, accounts, course, say)
+        drill = Drill(fleet, messages, times, accounts, course, say, told)
         verdict = drill.run()
         if verdict.broken:
             say(drill.histories())
@@ -168,7 +186,7 @@ def _words(verdict: Verdict) -> str:
         f"{verdict.batches} batches: {', '.join(f'{count} {status}' for status, count in verdict.statuses.items())}.\n"
         f"{_undecided(verdict)} {verdict.callbacks} callbacks were acknowledged. "
         f"Recovered {verdict.recovery} s after the last disturbance, of {verdict.recovery_limit:g} s promised.\n"
-        f"{_failed_over(verdict)}"
+        f"{_failed_over(verdict)}{_told(verdict)}"
         f"By the provider's records {', '.join(verdict.broken) or 'nothing was lost and nothing sent twice'}."
     )
 
@@ -202,6 +220,16 @@ def _failed_over(verdict: Verdict) -> str:
         f"Failover took {_summary(verdict.failover, 'failover')}, the way back {_summary(verdict.failover, 'back')}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _told(verdict: Verdict) -> str:
+    events = verdict.events
+    if events is None:
+        return ""
+    return (
+        f"{events.arrived} events told a server of {events.messages} messages, {events.repeated} of them more than once. It "
+        f"refused {events.refused} requests, and no event took more than {events.most_attempts} recorded attempts.\n"
+    )
 
 
 def _summary(figures: Mapping[str, float | None], name: str) -> str:

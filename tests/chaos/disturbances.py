@@ -47,7 +47,7 @@ class Disturbances:
     """Draws them from a shuffled deck, so that each kind comes about as often as the deck holds it.
 
     ``pace`` is the mean of the seconds between two. No process is suspended or half-open for longer than a lease and lookups
-    take: docs/promise.md explains how a request could then arrive too late.
+    take: docs/promise.md explains how a request could then arrive too late. ``more`` are further kinds.
 
     With ``clock_steps`` every other disturbance sets the database's clock an hour forward or back. With several accounts each
     provider is also ``away`` for that many seconds, and the others are meant to send.
@@ -64,13 +64,14 @@ class Disturbances:
         random: Random,
         away: float,
         clock_steps: bool = False,
+        more: tuple[str, ...] = (),
     ) -> None:
         self._fleet = fleet
         self._db = db
         self._times = times
         self._pace = pace
         self._random = random
-        deck = (*_DECK, *accounts.disturbances)
+        deck = (*_DECK, *accounts.disturbances, *more)
         self._cards = (*deck, *(_CLOCK,) * len(deck)) if clock_steps else deck
         self._deck: list[str] = []
         self._hours = 0
@@ -203,6 +204,8 @@ class Disturbances:
     def _cut(self, kind: str) -> str:
         if "provider" in kind:
             link: str | None = self._provider()
+        elif "events" in kind:
+            link = "events"
         else:
             link = f"{self._random.choice(SCHEDULERS)} to Supabase" if "scheduler" in kind else "callbacks"
         if link is None:
@@ -218,6 +221,7 @@ class Disturbances:
             "scheduler to Supabase half-open": (f"{self._random.choice(SCHEDULERS)} to Supabase", 1.2 * times.lease),
             "webhook to Supabase half-open": (f"{self._random.choice(WEBHOOKS)} to Supabase", times.lease),
             "callbacks half-open": ("callbacks", times.deadline),
+            "events half-open": ("events", 2 * times.lease),
         }[kind]
         network.freeze(link)
         seconds = most * self._random.uniform(0.2, 1.0)

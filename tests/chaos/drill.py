@@ -12,6 +12,7 @@ from sandbox.demo.work import Message
 from sandbox.simulator.behaviour import ProviderName
 from tests.chaos.database import Database
 from tests.chaos.disturbances import Disturbances
+from tests.chaos.events import DISTURBANCES, Events
 from tests.chaos.fleet import Fleet
 from tests.chaos.judge import Verdict, histories, judge
 from tests.chaos.load import Inserter
@@ -93,8 +94,9 @@ class Progress:
 class Course:
     """How a run goes.
 
-    ``seconds`` is how long sending takes without disturbances, ``pace`` the mean of the seconds between two, ``away`` how long
-    each of several providers is away. Without ``weights`` the first account carries everything.
+    ``seconds` is how long sending takes without disturbances, ``pace`` the mean of the seconds between two, ``away`` how long
+    each of several providers is away. Without ``weights`` the first account carries everything. With
+    ``events`` a server is told what happened.
     """
 
     seconds: float
@@ -103,6 +105,7 @@ class Course:
     away: float
     weights: tuple[int, ...] = ()
     clock_steps: bool = False
+    events: bool = False
 
 
 class Drill:
@@ -116,6 +119,7 @@ class Drill:
         accounts: Accounts,
         course: Course,
         say: Callable[[str], None],
+        events: Events | None = None,
     ) -> None:
         self._fleet = fleet
         self._messages = messages
@@ -123,6 +127,7 @@ class Drill:
         self._accounts = accounts
         self._course = course
         self._say = say
+        self._events = events
         self._db = Database(fleet.stack.admin_url)
         self._seen = Progress()
         self._began = self._line_at = monotonic()
@@ -130,6 +135,8 @@ class Drill:
     def run(self) -> Verdict:
         """Return when everything is final, or when the time is over."""
         carriers = self._share()
+        if self._events is not None:
+            self._events.connect(self._fleet, self._db)
         self._began = monotonic()
         disturbances = Disturbances(
             self._fleet,
@@ -140,6 +147,7 @@ class Drill:
             random=Random(self._course.seed),
             away=self._course.away,
             clock_steps=self._course.clock_steps,
+            more=DISTURBANCES if self._events is not None else (),
         )
         recovered = self._drain(disturbances)
         self._say(f"{self._clock()}  every message is sent: waiting for the last reports")
@@ -148,6 +156,7 @@ class Drill:
             self._wait_three_days()
         # Callbacks that are still on their way change no status, but every acknowledged one must be stored.
         self._fleet.simulator.settle(seconds=30, retries=True)
+        told = None if self._events is None else self._events.settle(self._db, self._note)
         return judge(
             self._messages,
             self._fleet.simulator,
@@ -160,6 +169,7 @@ class Drill:
             seconds=monotonic() - self._began,
             outages=disturbances.outages,
             carriers=carriers,
+            events=told,
         )
 
     def _share(self) -> Sequence[ProviderName]:

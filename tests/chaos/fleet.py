@@ -25,7 +25,7 @@ SCHEDULERS: Final = ("scheduler-1", "scheduler-2", "scheduler-3")
 WEBHOOKS: Final = ("webhook-1", "webhook-2")
 _OLDER: Final = ("scheduler-2", "webhook-2")
 _POLITE_SECONDS: Final = 11.0
-_OURS: Final = ("SUPABASE_", "SINCH_", "VONAGE_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_", "ALLOWED_", "RECONCILE_")
+_OURS: Final = ("SUPABASE_", "SINCH_", "VONAGE_", "OUTBOX_", "WEBHOOK_", "SENTRY_", "LOG_", "ALLOWED_", "RECONCILE_", "EVENTS_")
 
 
 class Fleet:
@@ -94,10 +94,12 @@ def running(
     *,
     accounts: Accounts,
     beside: Path | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Fleet]:
     """Start everything, and stop everything when the block ends. Children also die with this process (Linux).
 
     ``beside`` is the wheel of an earlier release: one scheduler and one webhook app run from it, as during an upgrade.
+    ``settings`` are more of the processes' settings.
     """
     with ExitStack() as parts:
         # Durable, so that what was committed outlives the kill: without fsync it would too, but not with commits that do not
@@ -120,11 +122,13 @@ def running(
         parts.callback(interrupts.end, fleet.kill_all)
         stack.start()
         say("starting the simulator, three schedulers and two webhook apps")
-        _start_all(fleet, provider_port, times, seed, accounts)
+        _start_all(fleet, provider_port, times, seed, accounts, settings or {})
         yield fleet
 
 
-def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, accounts: Accounts) -> None:
+def _start_all(
+    fleet: Fleet, provider_port: int, times: Times, seed: int, accounts: Accounts, settings: Mapping[str, str]
+) -> None:
     network = fleet.network
     webhook_ports = {name: ports.free_port() for name in WEBHOOKS}
     callbacks = network.connect("callbacks", *webhook_ports.values())
@@ -144,6 +148,7 @@ def _start_all(fleet: Fleet, provider_port: int, times: Times, seed: int, accoun
         "RECONCILE_AFTER_SECONDS": "5",
         "RECONCILE_INTERVAL_SECONDS": "2",
         "LOG_FORMAT": "json",
+        **settings,
     }
     started = [fleet.start("simulator", ["simulator", "--port", str(provider_port), "--seed", str(seed)], environment)]
     for name, port in webhook_ports.items():

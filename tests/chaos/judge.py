@@ -15,6 +15,7 @@ from sandbox.simulator.callbacks import Tried
 from sandbox.simulator.control import Control
 from tests.chaos import fates
 from tests.chaos.database import Database, Row
+from tests.chaos.events import EventsVerdict
 from tests.chaos.fates import Fates
 from tests.chaos.outages import Failover, Outage, after, summarized
 from tests.chaos.providers import Accounts
@@ -67,6 +68,7 @@ class Verdict:
     moved: int = 0
     failovers: list[Failover] = field(default_factory=list)
     failover: dict[str, float | None] = field(default_factory=dict)
+    events: EventsVerdict | None = None
 
     @property
     def broken(self) -> list[str]:
@@ -78,6 +80,7 @@ class Verdict:
             "accepted, and the row says otherwise": self.unsaid,
             "without a final status": self.open_rows,
             "callbacks acknowledged and not kept": self.callbacks_missing,
+            **({} if self.events is None else self.events.broken),
         }
         late = [f"recovered after {self.recovery} s, later than {self.recovery_limit} s"]
         return [f"{count} {what}" for what, count in counts.items() if count] + late * (self.recovery > self.recovery_limit)
@@ -124,6 +127,7 @@ def judge(
     seconds: float,
     outages: Sequence[Outage] = (),
     carriers: Sequence[ProviderName] = (),
+    events: EventsVerdict | None = None,
 ) -> Verdict:
     """Count. The database must answer, and nothing may be in progress any more."""
     count = _count(messages, simulator, db, accounts)
@@ -165,6 +169,7 @@ def judge(
         moved=int(_certain(db, _WENT, "moved")[0][0]),
         failovers=failovers,
         failover=summarized(failovers),
+        events=events,
     )
 
 

@@ -191,6 +191,7 @@ async def test_each_account_has_its_jobs(monkeypatch: pytest.MonkeyPatch, vonage
         "reconcile vonage",
         "inbound vonage",
         "campaigns",
+        "events",
         "upkeep",
     ]
 
@@ -202,7 +203,7 @@ async def test_one_account_adds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     await engine.aclose()
 
     assert [one.plan.position for one in engine.served] == [None]
-    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "upkeep"]
+    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "events", "upkeep"]
 
 
 async def test_account_keeps_its_place_alone(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
@@ -214,7 +215,7 @@ async def test_account_keeps_its_place_alone(monkeypatch: pytest.MonkeyPatch, vo
     await engine.aclose()
 
     assert [(one.plan.provider, one.plan.position) for one in engine.served] == [("vonage", 1)]
-    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "upkeep"]
+    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "events", "upkeep"]
 
 
 @pytest.mark.parametrize(

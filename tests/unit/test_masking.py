@@ -42,6 +42,7 @@ KEPT = (
     "0.12345678901234", "vm:11153:303ab700", "version 2 of 20261130074938_outbox_0002", "127.0.0.1:54321", "1,234,567 messages",
     "lease_token: 812", "SUPABASE_SECRET_KEY: is a publishable key", "the secret is not set", "n=12", "a token has expired",
     "https://example.com/a@b", "https://example.com:8443/a@b", "d41d8cd98f00b204e9800998ecf8427e", "+12", "C++ 17",
+    "evt_1234567890123", "evt_n1234567890 failed",
     "01/02/2027 10:11:12", "2027-01-02 03:04:05", "lookup 1234567 of 7654321", "pages 1-2-3-4-5", "from 1 to 1000000",
 )  # fmt: skip
 SECRETS = (

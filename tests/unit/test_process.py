@@ -145,16 +145,21 @@ async def test_every_account_sends_rows_its_jobs_made_due() -> None:
     assert [work.ticks for work in accounts] == [2, 2]
 
 
-async def test_single_run_runs_upkeep_after_its_requests() -> None:
-    dispatch, upkeep = DrainingWork(), Work("upkeep")
-    running = asyncio.create_task(Process([dispatch, upkeep]).run_once())
+async def test_single_run_ends_with_events_and_upkeep() -> None:
+    """Upkeep logs the alarms that the others raise."""
+    dispatch, events, upkeep = DrainingWork(), Work("events"), Work("upkeep")
+    events.may_end.clear()
+    running = asyncio.create_task(Process([dispatch, events, upkeep]).run_once())
     await dispatch.begins()
-    before = upkeep.ticks
+    ticks = [(events.ticks, upkeep.ticks)]
 
     dispatch.requests_end.set()
+    await events.begins()
+    ticks.append((events.ticks, upkeep.ticks))
+    events.may_end.set()
 
     assert await asyncio.wait_for(running, A_WHILE)
-    assert (before, upkeep.ticks) == (0, 1)
+    assert [*ticks, (events.ticks, upkeep.ticks)] == [(0, 0), (1, 0), (1, 1)]
 
 
 async def test_single_run_fails_when_sending_is_stopped() -> None:

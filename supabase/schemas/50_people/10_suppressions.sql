@@ -243,6 +243,8 @@ begin
   from outbox_engine.effective_import_lines(p_recipients, p_reasons, p_sources) l;
   v_opted_out := outbox_engine.record_opt_outs(v_lines.replied_recipients, v_lines.replied_at);
 
+  -- Nobody opted out just now. For the notices of events.
+  perform set_config('outbox_engine.suppressed_by', 'import', true);
   -- One statement for all of them, so that the numbers are written in order.
   with lines as materialized (
     select *
@@ -265,6 +267,7 @@ begin
   select count(*) filter (where is_new)
   into v_added
   from written;
+  perform set_config('outbox_engine.suppressed_by', '', true);
   return v_added;
 end
 $$;

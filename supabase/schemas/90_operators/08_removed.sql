@@ -103,6 +103,7 @@ begin
   ) x
   where x.dispatch_id is not null;
   perform outbox_engine.keep_emptied(v_dispatches);
+  perform outbox_engine.remove_events(array(select r.id from removed r));
   delete from outbox_engine.duplicate_sends x using removed r where x.outbox_id = r.id;
   delete from outbox_engine.campaign_sends s using removed r where s.outbox_id = r.id;
   delete from outbox_engine.held_messages h using removed r where h.outbox_id = r.id;
@@ -127,6 +128,7 @@ declare
   v_removed outbox_engine.removed_message[];
 begin
   perform set_config('outbox.last_id', last_value::text, true) from public.outbox_id_seq;
+  perform set_config('outbox.last_event_id', outbox_engine.last_history_id()::text, true);
   for v_removed in
     select array_agg(row(
       id, campaign, recipient, status, status_code, error, parts, sent_at, queue is not null
@@ -153,6 +155,9 @@ declare
   v_has_rows boolean;
 begin
   perform setval('public.outbox_id_seq', current_setting('outbox.last_id')::bigint);
+  perform setval('public.outbox_events_id_seq', greatest(
+    current_setting('outbox.last_event_id')::bigint, outbox_engine.last_history_id(), 1));
+  perform outbox_engine.remove_all_events();
   foreach v_table in array array[
     'outbox_engine.dispatch_members', 'public.outbox_events', 'outbox_engine.duplicate_sends',
     'outbox_engine.campaign_sends', 'outbox_engine.held_messages', 'outbox_engine.reassigned_occurrences',

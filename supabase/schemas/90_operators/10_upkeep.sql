@@ -344,6 +344,7 @@ begin
   end if;
   v_more := outbox_engine.prune_people(v_now, v_days, p_most) or v_more;
   perform outbox_engine.prune_records(v_now, v_delete_before, p_most);
+  v_more := outbox_engine.prune_events(v_now, v_metadata_before, p_most) or v_more;
   perform outbox_engine.alarm_unclear('1 day', v_now);
   perform outbox_engine.tend_auth_codes(v_now, p_most);
   perform outbox_engine.tend_all_held_messages(v_now);

@@ -260,6 +260,8 @@ begin
         select i.recorded_at from public.outbox_inbound i where i.unclear order by i.recorded_at limit 100000
       ) x
     ),
+    'event_endpoints', public.outbox_event_endpoints_status(),
+    'events_wait_since', outbox_engine.events_wait_since(v_now),
     'hosts', (select hosts from outbox_engine.installation),
     'clocks', outbox_engine.clocks_json(v_now),
     'plans', (

@@ -70,7 +70,7 @@ as $$
   select jsonb_build_object('table', p_table, 'row', case
     when p_texts then p_row
     else p_row - array[
-      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason']
+      'body', 'parameters', 'media_url', 'metadata', 'raw', 'report', 'detail', 'error', 'reason', 'payload']
   end)
 $$;
 
@@ -119,6 +119,11 @@ as $$
     select 'duplicate_sends', to_jsonb(x), o.id
     from messages o
     join outbox_engine.duplicate_sends x on x.outbox_id = o.id
+    where o.is_own
+    union all
+    select 'outbox_event_deliveries', to_jsonb(d), o.id
+    from messages o
+    join public.outbox_event_deliveries d on d.outbox_id = o.id
     where o.is_own
     union all
     select 'held_messages', to_jsonb(h), o.id
@@ -190,6 +195,8 @@ as $$
   where s.recipient = any (p_recipients)
   union all
   select 'consents', to_jsonb(c) from outbox_engine.consents c where c.recipient = any (p_recipients)
+  union all
+  select 'notices', to_jsonb(n) from outbox_engine.notices n where n.recipient = any (p_recipients)
   union all
   select 'help_answers', to_jsonb(h) from outbox_engine.help_answers h where h.recipient = any (p_recipients)
   union all

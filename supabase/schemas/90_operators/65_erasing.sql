@@ -163,6 +163,7 @@ begin
   update public.outbox set error = 'the recipient opted out'
   where id = any (v_free) and error like 'the recipient opted out: %';
   perform outbox_engine.erase_requests(v_others, p_recipients);
+  perform outbox_engine.remove_events_showing(v_others, p_recipients);
   delete from public.outbox where id = any (v_free);
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
   return jsonb_build_object(
@@ -195,6 +196,7 @@ begin
   get diagnostics v_adopted = row_count;
   delete from outbox_engine.campaign_sends where recipient = any (p_recipients);
   delete from outbox_engine.auth_codes where recipient = any (p_recipients);
+  perform outbox_engine.erase_notices(p_recipients);
   -- The walk through consents begins again, if it came as far as one of these numbers.
   update outbox_engine.walks set position = '' where name = 'consents' and position = any (p_recipients);
   return jsonb_build_object('consents', v_consents, 'help_answers', v_answers, 'adopted_messages', v_adopted);

@@ -1,0 +1,1 @@
+"""Sends events to endpoints: which URLs and addresses are allowed, and one signed request."""
