@@ -72,7 +72,7 @@ EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
     (
         "POST",
         "/refuse",
-        "hang up on all clients and refuse connections for so long; both providers: they share the port",
+        "refuse all connections for so long; both providers share the port",
         '{"seconds": 0}',
     ),
     ("POST", "/advance", "move the simulator's clock forward", '{"seconds": 60}'),

@@ -64,7 +64,7 @@ def print_sql(
 def print_types(
     language: Annotated[TypesFor, typer.Argument(help="What the app is written in.")] = TypesFor.TYPESCRIPT,
 ) -> int:
-    """Print the types of the tables and functions, for supabase-js or for Python.
+    """Print types for supabase-js or for Python.
 
     `outbox schema types > src/outbox.types.ts`, and again after each update of the outbox.
     """
