@@ -5935,7 +5935,8 @@ end
 $$;
 
 create function outbox_engine.most_by_weight(
-  p_share double precision, p_route smallint, p_provider text, p_plan text, p_now timestamptz
+  p_share double precision, p_route smallint, p_provider text, p_plan text, p_able text[],
+  p_now timestamptz
 ) returns integer
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -5954,6 +5955,7 @@ begin
           as left_of_share
       from outbox_engine.route_sends r
       where r.route = p_route and r.minute > p_now - interval '10 minutes' and r.minute <= p_now
+        and outbox_engine.plan_name(r.provider, r.plan) = any (p_able)
     ) s
   );
 end
@@ -5975,7 +5977,7 @@ $$;
 
 create function outbox_engine.memberships(p_provider text, p_plan text, p_now timestamptz)
 returns table (
-  id smallint, weight smallint, is_bound boolean, why text, able integer, weights integer, carriers integer,
+  id smallint, weight smallint, is_bound boolean, why text, able text[], weights integer, carriers integer,
   lost integer, is_next boolean, beside text
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -6009,7 +6011,8 @@ begin
       max(m.weight) filter (where m.is_self) as weight,
       max(m.why) filter (where m.is_self) as why,
       bool_or(m.is_bound) as is_bound,
-      count(*) filter (where m.why is null)::integer as able,
+      coalesce(array_agg(outbox_engine.plan_name(m.provider, m.plan)) filter (where m.why is null), '{}')
+        as able,
       coalesce(sum(m.weight) filter (where m.why is null), 0)::integer as weights,
       count(*) filter (where m.why is null and m.weight > 0)::integer as carriers,
       coalesce(sum(m.configured - m.weight) filter (where m.why is null and m.weight > 0), 0)::integer
@@ -6045,16 +6048,17 @@ begin
         when x.others = 0 or m.why = outbox_engine.spent_reason() then null
         when m.why is not null then 1
         when not m.is_bound and m.weight > 0 and m.lost = 0 then null
-        else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, p_now)
+        else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, m.able, p_now)
       end,
       case when m.why is null or x.others = 0 then nullif(m.beside, '') end
     )::outbox_engine.route_share
     from outbox_engine.memberships(p_provider, p_plan, p_now) m
     cross join lateral (
-      select m.able - case when m.why is null then 1 else 0 end as others,
+      select cardinality(m.able) - case when m.why is null then 1 else 0 end as others,
         outbox_engine.share_of(m.weight, m.weights, m.carriers, m.lost, m.is_next) as share
     ) x
-    where x.share > 0 or x.others = 0 or m.why is not null
+    where x.share > 0 or x.others = 0
+      or m.why is not null and (m.weight > 0 or m.carriers = 0 or m.beside <> '')
     order by m.id
   );
 end

@@ -7,7 +7,7 @@ import pytest
 
 from tests import calls
 from tests.engine import insert, later, stand_still
-from tests.shares import FIRST, SECOND, Named, both_alive, tick, took, weigh
+from tests.shares import FIRST, SECOND, Named, both_alive, pause, tick, took, weigh
 from tests.stack import Connection
 
 
@@ -121,6 +121,23 @@ def test_tries_of_a_silent_provider_become_rare(db: Connection) -> None:
             calls.mark_ambiguous(db, dispatch)
 
     assert 3 <= lost_messages <= 8
+
+
+def test_silent_stand_by_is_given_no_message(db: Connection) -> None:
+    """It stood in and did not answer. Where the first plan sends again, each try could lose a message for nothing."""
+    both_alive(db)
+    pause(db, FIRST, "operator", 3600)
+    insert(db)
+    calls.mark_ambiguous(db, calls.claim(db, provider="vonage", plan="app", position=1))
+    db.execute("delete from outbox_engine.plan_pauses where kind = 'operator'")
+    insert(db, 100, first=1)
+
+    for _ in range(3):
+        tick(db, FIRST, seconds=40)
+        assert took(db, SECOND, position=1) == 0
+
+    pause(db, FIRST, "operator", 3600)
+    assert took(db, SECOND, position=1) == 100
 
 
 @pytest.mark.parametrize(("requests", "is_paused"), [(102, True), (103, False)])

@@ -150,6 +150,24 @@ def test_held_back_by_its_weight_says_so(db: Connection) -> None:
     assert 0 < answer["wait_seconds"] <= 1
 
 
+def test_share_is_of_plans_that_can_send(db: Connection) -> None:
+    """What a plan took before it stopped makes room for no other."""
+    both_alive(db)
+    third = ("sinch", "q")
+    weigh(db, {FIRST: 50, SECOND: 25, third: 25})
+    assert took(db, third, position=2) == 0
+    insert(db, 1000)
+    for named in (FIRST, FIRST, SECOND, third):
+        db.execute(
+            "insert into outbox_engine.route_sends values (0, date_trunc('minute', outbox_engine.now()), %s, %s, 400)"
+            " on conflict (route, minute, provider, plan) do update set messages = 800",
+            [*named],
+        )
+    pause(db, FIRST, "operator")
+
+    assert (took(db, SECOND, position=1, rows=1000), took(db, third, position=2, rows=1000)) == (200, 400)
+
+
 def test_plan_left_alone_is_not_held_back(db: Connection) -> None:
     weigh(db, {FIRST: 50, SECOND: 50})
     both_alive(db)

@@ -71,11 +71,13 @@ end
 $$;
 
 -- How many messages a plan may take that has this share, of 0 to 1, of a route: it stays within 100 of its
--- share of all that were sent in the last ten minutes, with what it takes. What others take at this moment
--- makes the bound stricter, never looser, so claims of several plans need no lock. Less than 50 count as
--- none: requests would shrink to a few messages, and another plan is below its share then. Null is no bound.
+-- share of all that the plans took that can send now (`p_able`), in the last ten minutes, with what it takes.
+-- What others take at this moment makes the bound stricter, never looser, so claims of several plans need no
+-- lock. Less than 50 count as none: requests would shrink to a few messages, and another plan is below its
+-- share then. Null is no bound.
 create function outbox_engine.most_by_weight(
-  p_share double precision, p_route smallint, p_provider text, p_plan text, p_now timestamptz
+  p_share double precision, p_route smallint, p_provider text, p_plan text, p_able text[],
+  p_now timestamptz
 ) returns integer
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -94,6 +96,7 @@ begin
           as left_of_share
       from outbox_engine.route_sends r
       where r.route = p_route and r.minute > p_now - interval '10 minutes' and r.minute <= p_now
+        and outbox_engine.plan_name(r.provider, r.plan) = any (p_able)
     ) s
   );
 end
@@ -117,12 +120,12 @@ as $$
 $$;
 
 -- The routes that a plan is in, as a claim of it sees them. `why` it cannot send itself; of all members that
--- can: how many there are, the sum of their weights, how many have one, and what health took of it where a
+-- can: their names, the sum of their weights, how many have one, and what health took of it where a
 -- plan stands by. `is_next`: it is the first that stands by and can send. `beside` says what keeps the others
 -- from carrying what they should.
 create function outbox_engine.memberships(p_provider text, p_plan text, p_now timestamptz)
 returns table (
-  id smallint, weight smallint, is_bound boolean, why text, able integer, weights integer, carriers integer,
+  id smallint, weight smallint, is_bound boolean, why text, able text[], weights integer, carriers integer,
   lost integer, is_next boolean, beside text
 )
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -156,7 +159,8 @@ begin
       max(m.weight) filter (where m.is_self) as weight,
       max(m.why) filter (where m.is_self) as why,
       bool_or(m.is_bound) as is_bound,
-      count(*) filter (where m.why is null)::integer as able,
+      coalesce(array_agg(outbox_engine.plan_name(m.provider, m.plan)) filter (where m.why is null), '{}')
+        as able,
       coalesce(sum(m.weight) filter (where m.why is null), 0)::integer as weights,
       count(*) filter (where m.why is null and m.weight > 0)::integer as carriers,
       coalesce(sum(m.configured - m.weight) filter (where m.why is null and m.weight > 0), 0)::integer
@@ -182,7 +186,8 @@ $$;
 
 -- Called by a claim where there may be other plans: what the plan may take now, without the routes of which
 -- that is nothing at all. A `most` of 0 waits for others to send. A plan whose pause lingers gets one message
--- at a time where another can send: its acceptance ends the pause.
+-- at a time where another can send: its acceptance ends the pause. Not one that stands by while the others
+-- carry everything: nobody needs it then, and each message might be lost.
 create function outbox_engine.shares_of(p_provider text, p_plan text, p_now timestamptz)
 returns outbox_engine.route_share[]
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -195,16 +200,17 @@ begin
         when x.others = 0 or m.why = outbox_engine.spent_reason() then null
         when m.why is not null then 1
         when not m.is_bound and m.weight > 0 and m.lost = 0 then null
-        else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, p_now)
+        else outbox_engine.most_by_weight(x.share, m.id, p_provider, p_plan, m.able, p_now)
       end,
       case when m.why is null or x.others = 0 then nullif(m.beside, '') end
     )::outbox_engine.route_share
     from outbox_engine.memberships(p_provider, p_plan, p_now) m
     cross join lateral (
-      select m.able - case when m.why is null then 1 else 0 end as others,
+      select cardinality(m.able) - case when m.why is null then 1 else 0 end as others,
         outbox_engine.share_of(m.weight, m.weights, m.carriers, m.lost, m.is_next) as share
     ) x
-    where x.share > 0 or x.others = 0 or m.why is not null
+    where x.share > 0 or x.others = 0
+      or m.why is not null and (m.weight > 0 or m.carriers = 0 or m.beside <> '')
     order by m.id
   );
 end
