@@ -2511,6 +2511,19 @@ begin
 end
 $$;
 
+create function outbox_engine.present_route(o public.outbox) returns smallint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_route constant smallint := (outbox_engine.detour_of(o.route)).route;
+begin
+  if v_route = 0 or exists (select from public.outbox_routes r where r.id = v_route) then
+    return o.route;
+  end if;
+  return outbox_engine.route_for(o.channel, o.recipient, o.priority, o.campaign);
+end
+$$;
+
 create function outbox_engine.before_route_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -2827,14 +2840,53 @@ returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_effect is distinct from 'retry_unless_dispatched' then
-    return coalesce(p_effect = 'retry', false);
+  if p_effect is null or exists (
+    select from outbox_engine.duplicate_sends x where x.outbox_id = p_outbox_id
+  ) then
+    return false;
+  elsif p_effect <> 'retry_unless_dispatched' then
+    return p_effect = 'retry';
   end if;
   return not exists (
     select from public.outbox_events e
     where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
       and outbox_engine.says_handed_on(e.status)
   );
+end
+$$;
+
+create function outbox_engine.end_waiting(p_ids bigint[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  if cardinality(p_ids) > 0 is not true then
+    return;
+  end if;
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+  update public.outbox o
+  set
+    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
+    finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
+  where o.id = any (p_ids) and o.status in ('pending', 'scheduled') and o.reported_rank is not null;
+  update public.outbox o
+  set
+    status = r.status, queue = null, error = outbox_engine.report_error(r.provider, r.status, r.status_code),
+    reported_rank = outbox_engine.rank_of(r.status), reported_at = r.occurred_at, status_code = r.status_code,
+    finalized_at = least(greatest(coalesce(r.occurred_at, p_now), o.sent_at), p_now)
+  from unnest(p_ids) w (id)
+  cross join lateral (
+    select e.status, e.status_code, e.occurred_at, d.provider
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    where e.outbox_id = w.id and e.event = 'report'
+    order by outbox_engine.rank_of(e.status) desc, e.occurred_at nulls last, e.status_code nulls last
+    limit 1
+  ) r
+  where o.id = w.id and o.status in ('pending', 'scheduled') and o.reported_rank is null;
+  v_writer := set_config('outbox.writer', v_outer, true);
 end
 $$;
 
@@ -2862,14 +2914,7 @@ begin
         and o.reported_rank = outbox_engine.rank_of('aborted')
     );
   end if;
-  if cardinality(v_ids) > 0 is not true then
-    return;
-  end if;
-  update public.outbox o
-  set
-    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
-    finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
-  where o.id = any (v_ids) and o.status in ('pending', 'scheduled');
+  perform outbox_engine.end_waiting(v_ids, p_now);
 end
 $$;
 
@@ -6976,11 +7021,11 @@ begin
     return v_moved;
   end if;
   for v_way in
-    select o.route, array_agg(o.id) as ids
+    select outbox_engine.present_route(o) as route, array_agg(o.id) as ids
     from public.outbox o
     where o.id = any (p_ids) and o.cancel_requested_at is null and o.expires_at > p_now
-    group by o.route
-    order by o.route
+    group by 1
+    order by 1
   loop
     v_detour := outbox_engine.detour_without(v_way.route, p_provider, p_plan, p_now);
     if v_detour is not null then
@@ -7572,6 +7617,49 @@ begin
 end
 $$;
 
+create function outbox_engine.record_repeated_requests(
+  p_dispatches uuid[], p_batches text[], p_source text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_waiting bigint[];
+begin
+  perform outbox_engine.lock_messages_and_successors(p_dispatches);
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select m.outbox_id, d.id, f.batch_id, p_now, p_now
+  from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
+  cross join lateral (
+    select x.id, x.batch_id
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
+  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  where d.batch_id <> f.batch_id
+  on conflict do nothing;
+  if not found then
+    return;
+  end if;
+  perform outbox_engine.log_duplicate_sends(p_now);
+
+  with waiting as (
+    update public.outbox o
+    set
+      batch_id = x.batch_id, sent_at = p_now, reported_rank = null, reported_at = null, status_code = null
+    from outbox_engine.duplicate_sends x
+    where x.dispatch_id = any (p_dispatches) and x.confirmed_at = p_now and x.outbox_id = o.id
+      and o.dispatch_id = x.dispatch_id and o.batch_id is not null and o.queue is not null
+    returning o.id
+  )
+  select array_agg(id) into v_waiting from waiting;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), p_source, p_now)
+  from unnest(v_waiting) id
+  having count(*) > 0;
+end
+$$;
+
 create or replace function outbox_engine.accept_dispatches(
   p_dispatches uuid[], p_batches text[], p_source text, p_reconcile_after interval
 ) returns void
@@ -7611,25 +7699,21 @@ begin
     perform outbox_engine.notice_unknown_dispatches(p_dispatches);
   end if;
 
-  -- A second batch with the same reference: something between us and the provider repeated our request.
-  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
-  select m.outbox_id, d.id, f.batch_id, v_now, v_now
-  from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
-  cross join lateral (
-    select x.id, x.batch_id
-    from outbox_engine.dispatches x
-    where x.id = f.dispatch_id
-    limit 1
-  ) d
-  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-  where d.batch_id <> f.batch_id
-  on conflict do nothing;
-  if found then
-    perform outbox_engine.log_duplicate_sends(v_now);
-  end if;
-
   if v_new is not null then
     perform outbox_engine.record_plan_success(v_new, p_reconcile_after);
+  end if;
+  if exists (
+    select
+    from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
+    cross join lateral (
+      select from outbox_engine.dispatches x
+      where x.id = f.dispatch_id and x.batch_id <> f.batch_id
+      limit 1
+    ) repeated
+  ) then
+    perform outbox_engine.record_repeated_requests(p_dispatches, p_batches, p_source, v_now);
+  end if;
+  if v_new is not null then
     perform outbox_engine.accept_messages(v_new, v_were_closed, p_source, v_now);
   end if;
 end
@@ -7692,26 +7776,49 @@ begin
 end
 $$;
 
-create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+create function outbox_engine.may_have_arrived(
+  o public.outbox, p_report public.outbox_events, p_class text
+) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
+  return outbox_engine.says_handed_on(p_report.status) and p_class is distinct from 'stopped'
+    and not (outbox_engine.is_after_network_failure(o.route) and exists (
+      select
+      from public.outbox_events e
+      join outbox_engine.dispatches d on d.id = e.dispatch_id
+      where e.outbox_id = o.id and e.dispatch_id = p_report.dispatch_id and e.event = 'report'
+        and outbox_engine.proof_class(d.provider, e.status, e.status_code) = 'network'));
+end
+$$;
+
+create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_retried constant bigint := coalesce((
+    select max(e.id) from public.outbox_events e where e.outbox_id = o.id and e.event = 'retried'), 0);
+begin
   return exists (
+    select from outbox_engine.duplicate_sends x where x.outbox_id = o.id
+  ) or exists (
     select
     from public.outbox_events e
     join outbox_engine.dispatches d on d.id = e.dispatch_id
     cross join lateral (
       select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
-        e.dispatch_id = o.dispatch_id as is_present
+        e.dispatch_id is not distinct from o.dispatch_id as is_present
     ) p
     where e.outbox_id = o.id and e.event = 'report' and (
       p.class = 'barred'
-      -- An outcome that is no proof, and not the usual one of a text that is on its way.
-      or p.is_present and p.class is null and e.status not in ('sent', 'dispatched')
-      or p.is_present and lower(e.report ->> 'status') = 'undeliverable'
+      or (p.is_present or e.id > v_retried) and (
+        -- An outcome that is no proof, and not the usual one of a text that is on its way.
+        p.class is null and e.status not in ('sent', 'dispatched')
+        or lower(e.report ->> 'status') = 'undeliverable')
       or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
         and outbox_engine.says_handed_on(e.status)
       or not p.is_present and p_class = 'network' and p.class = 'network'
+      or not p.is_present and e.id > v_retried and outbox_engine.may_have_arrived(o, e, p.class)
     )
   );
 end
@@ -7722,6 +7829,8 @@ create function outbox_engine.may_move(
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_route constant smallint := outbox_engine.present_route(o);
 begin
   -- A secret text that comes late has been asked for again.
   if o.cancel_requested_at is not null or o.expires_at <= p_now or o.body is null and o.template is null
@@ -7729,7 +7838,7 @@ begin
     or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
     return false;
   elsif p_class = 'network'
-    and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
+    and (o.parts = 1 and outbox_engine.is_after_network_failure(v_route)) is not true then
     return false;
   end if;
   return not outbox_engine.has_report_against_move(o, p_class);
@@ -7753,7 +7862,7 @@ begin
     return null;
   end if;
   for v_way in
-    select o.route, d.provider, d.plan, array_agg(n.place) as places
+    select w.route, d.provider, d.plan, array_agg(n.place) as places
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
       with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
     cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
@@ -7761,10 +7870,11 @@ begin
     cross join lateral (
       select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
     ) d
+    cross join lateral (select outbox_engine.present_route(o) as route) w
     where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
       and outbox_engine.may_move(o, p.class, p_now)
-    group by o.route, d.provider, d.plan
-    order by o.route, d.provider, d.plan
+    group by w.route, d.provider, d.plan
+    order by w.route, d.provider, d.plan
   loop
     v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
     continue when v_detour is null;
@@ -7777,29 +7887,65 @@ begin
 end
 $$;
 
-create function outbox_engine.find_ended_moves(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[]
-) returns bigint[]
+create function outbox_engine.moved_by_report(p_outbox_id bigint) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id and d.batch_id is not null
+    where e.outbox_id = p_outbox_id and e.event = 'moved'
+      and not exists (
+        select from public.outbox_events r
+        where r.outbox_id = p_outbox_id and r.event = 'retried' and r.id > e.id)
+      and exists (
+        select from public.outbox_events r
+        where r.outbox_id = p_outbox_id and r.dispatch_id = d.id and r.event = 'report' and r.id < e.id
+          and outbox_engine.proof_class(d.provider, r.status, r.status_code) in ('stopped', 'network')));
+end
+$$;
+
+create function outbox_engine.moves_in_doubt(p_ids bigint[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return (
+    select array_agg(o.id order by o.id)
+    from unnest(p_ids) n (id)
+    cross join lateral (select x.* from public.outbox x where x.id = n.id limit 1) o
+    where o.status in ('pending', 'scheduled') and outbox_engine.moved_by_report(o.id)
+      and outbox_engine.has_report_against_move(o, coalesce(
+        (
+          select outbox_engine.proof_class(
+            d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code)
+          from outbox_engine.dispatches d
+          where d.id = o.dispatch_id
+        ),
+        'stopped')));
+end
+$$;
+
+create function outbox_engine.find_ended_moves(p_outbox_ids bigint[], p_statuses text[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_statuses <@ array['delivered', 'sent'] or not outbox_engine.has_routes() then
     return null;
   end if;
-  return (
-    select array_agg(o.id)
-    from (select distinct n.* from unnest(p_outbox_ids, p_dispatches) n (outbox_id, dispatch_id)) n
-    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
-    cross join lateral (
-      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
-    ) d
-    where o.dispatch_id = n.dispatch_id and o.status in ('pending', 'scheduled')
-      and o.reported_rank is not null
-      and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
-      and outbox_engine.has_report_against_move(o, coalesce(
-        outbox_engine.proof_class(
-          d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code),
-        'stopped')));
+  return outbox_engine.moves_in_doubt(array(select distinct id from unnest(p_outbox_ids) id));
+end
+$$;
+
+create function outbox_engine.end_moves_in_doubt(p_dispatches uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if outbox_engine.has_routes() then
+    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(array(
+      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)
+    )), p_now);
+  end if;
 end
 $$;
 
@@ -8366,6 +8512,7 @@ begin
     order by d.parent_id
   loop
     v_made := v_made || outbox_engine.decide_family(v_family, p_worker, p_lease_seconds);
+    perform outbox_engine.end_moves_in_doubt(array[v_family], outbox_engine.now());
   end loop;
   return v_made;
 end
@@ -8471,6 +8618,7 @@ begin
     v_made := outbox_engine.decide_refusal(v_dispatch, p_why, p_worker, p_lease_seconds);
   end if;
   v_made := v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds);
+  perform outbox_engine.end_moves_in_doubt(array[v_dispatch.id], outbox_engine.now());
   -- Last, because health is decided by one transaction at a time.
   if p_why in ('throttled', 'unreachable') then
     perform outbox_engine.count_failed_requests(
@@ -8497,6 +8645,7 @@ begin
   where id = any (v_ids);
   perform outbox_engine.requeue_attached(v_ids, null, null);
   perform outbox_engine.decide_halves(v_ids, null, null);
+  perform outbox_engine.end_moves_in_doubt(v_ids, outbox_engine.now());
   return to_jsonb(v_ids);
 end
 $$;
@@ -10240,7 +10389,7 @@ begin
     end if;
     v_detours := outbox_engine.find_moves(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
-    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_dispatches, v_statuses);
+    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_statuses);
     perform outbox_engine.advance_statuses(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
     if v_detours is not null then
@@ -10393,6 +10542,7 @@ begin
     perform outbox_engine.requeue_attached(
       array[p_dispatch_id], 'not_found', 'the provider never got the request');
     perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    perform outbox_engine.end_moves_in_doubt(array[p_dispatch_id], v_now);
     return 'not_found';
   end if;
   return 'missed';

@@ -10,7 +10,7 @@ from jobs.providers.vonage.codes import CODES, Stage
 from tests.attempts import left_without_proof
 from tests.calls import SentReport, accept, cancel, expire, report, report_all, sent_to, suppress
 from tests.engine import column, history, insert, later, number
-from tests.moving import THIRD, allow_network, batch_of, begin, claim_of, moves, only, say, sent
+from tests.moving import THIRD, allow_network, batch_of, begin, claim_of, moves, only, say, sent, upkeep
 from tests.routes import route
 from tests.shares import FIRST, SECOND, Named, weigh
 from tests.stack import Connection, as_engine
@@ -185,6 +185,22 @@ def test_move_stays_on_its_retired_route(db: Connection) -> None:
     assert len(moves(db, row)) == 1
     later(db, "5 minutes")
     assert (claim_of(db, FIRST), sent_to(claim_of(db, SECOND))) == ([], {number(0)})
+
+
+def test_message_of_a_deleted_route_moves_on(db: Connection) -> None:
+    """By the route that it matches now: its own is gone with its plans."""
+    route(db, "codes", priority_below=50)
+    row, dispatch = sent(db, priority=10)
+    db.execute("select public.outbox_remove_route('codes')")
+    later(db, "61 minutes")
+    claim_of(db, SECOND)
+    upkeep(db)
+    assert db.execute("select from public.outbox_routes").fetchall() == []
+
+    say(db, dispatch, "aborted", 402)
+
+    assert len(moves(db, row)) == 1
+    assert sent_to(claim_of(db, SECOND)) == {number(0)}
 
 
 def test_long_text_stays_failed_in_the_network(db: Connection) -> None:

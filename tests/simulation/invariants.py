@@ -268,8 +268,8 @@ class Ledger:
             return  # The same, where the engine gave the request up.
         best = max(said, key=_worth, default=None)
         if best is None or best.status in ("sent", "dispatched"):
-            if not current and row["status"] in _UNSENT and all(self._came_back(a) for a in known):
-                return  # The provider returned the earlier ones unsent, and the last one was never sent.
+            if not current and self._ended_before_the_last(row, known):
+                return
             if row["status"] != "unknown" or row["error"] != "no report":
                 yield f"the last word was {best and best.status}, the row says {row['error']!r}"
         elif best.status == "aborted" and best.code in COMES_BACK and row["attempts"] < 5:
@@ -279,6 +279,15 @@ class Ledger:
             return  # It was on its way to the other account when it ended.
         elif (row["status"], row["status_code"]) not in self._right(best, said):
             yield f"the provider said {best.status} {best.code}, the row says {row['status_code']}: {row['error']}"
+
+    def _ended_before_the_last(self, row: Mapping[str, Any], known: Sequence[Acceptance]) -> bool:
+        """The last request was never sent. The provider returned the earlier ones unsent, or its reports on them differ."""
+        if row["status"] in _UNSENT and all(self._came_back(a) for a in known):
+            return True
+        said = [report for a in known for report in self._said(a)]
+        best = max(said, key=_worth, default=None)
+        differ = len({(report.status, report.code) for report in said}) > 1
+        return best is not None and differ and (row["status"], row["status_code"]) in self._right(best, said)
 
     def _right(self, best: Report, said: Sequence[Report]) -> set[tuple[str, int | None]]:
         """Of two reports with one status the earlier decides, as far as their times can be believed."""

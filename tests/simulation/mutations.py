@@ -310,7 +310,7 @@ MUTATIONS: Final = (
         5,
         ("accounts.two", "operator.routes", "operator.trusts", "report.failed"),
         "its route does not move that",
-        rewrites=(("outbox_engine.may_move", "outbox_engine.is_after_network_failure(o.route)", "true"),),
+        rewrites=(("outbox_engine.may_move", "outbox_engine.is_after_network_failure(v_route)", "true"),),
     ),
     Mutation(
         "a refused message does not move",

@@ -1,5 +1,19 @@
 -- The route of a message that waits already.
 
+-- The route or detour of a message; where it is gone, the one that the message matches now.
+create function outbox_engine.present_route(o public.outbox) returns smallint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_route constant smallint := (outbox_engine.detour_of(o.route)).route;
+begin
+  if v_route = 0 or exists (select from public.outbox_routes r where r.id = v_route) then
+    return o.route;
+  end if;
+  return outbox_engine.route_for(o.channel, o.recipient, o.priority, o.campaign);
+end
+$$;
+
 -- Runs before an update that puts a message back into the queue, or changes what routes match. While it was
 -- away, its route may have been retired and deleted. A report that moves it has chosen its detour already. It
 -- runs before the trigger that keeps the message above the queue bounds, because those are of its route. So

@@ -105,7 +105,8 @@ as $$
   select p_status = any (outbox_engine.handed_on_statuses())
 $$;
 
--- Whether an aborted message is sent again for the effect of its code. `retry_unless_dispatched` does that
+-- Whether an aborted message is sent again for the effect of its code, never if the provider has a second
+-- batch of it. `retry_unless_dispatched` does that
 -- only if no report of the attempt says that the message was handed on. All reports are in the history by
 -- now.
 create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
@@ -113,14 +114,55 @@ returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_effect is distinct from 'retry_unless_dispatched' then
-    return coalesce(p_effect = 'retry', false);
+  if p_effect is null or exists (
+    select from outbox_engine.duplicate_sends x where x.outbox_id = p_outbox_id
+  ) then
+    return false;
+  elsif p_effect <> 'retry_unless_dispatched' then
+    return p_effect = 'retry';
   end if;
   return not exists (
     select from public.outbox_events e
     where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
       and outbox_engine.says_handed_on(e.status)
   );
+end
+$$;
+
+-- Messages that wait to be sent again end as the report said that made them wait. Where another request came
+-- to nothing since, that is the best of all reports.
+create function outbox_engine.end_waiting(p_ids bigint[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_writer text := current_setting('outbox.writer', true);
+  v_outer constant text := coalesce(v_writer, '');
+begin
+  if cardinality(p_ids) > 0 is not true then
+    return;
+  end if;
+  v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
+  update public.outbox o
+  set
+    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
+    finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
+  where o.id = any (p_ids) and o.status in ('pending', 'scheduled') and o.reported_rank is not null;
+  update public.outbox o
+  set
+    status = r.status, queue = null, error = outbox_engine.report_error(r.provider, r.status, r.status_code),
+    reported_rank = outbox_engine.rank_of(r.status), reported_at = r.occurred_at, status_code = r.status_code,
+    finalized_at = least(greatest(coalesce(r.occurred_at, p_now), o.sent_at), p_now)
+  from unnest(p_ids) w (id)
+  cross join lateral (
+    select e.status, e.status_code, e.occurred_at, d.provider
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id
+    where e.outbox_id = w.id and e.event = 'report'
+    order by outbox_engine.rank_of(e.status) desc, e.occurred_at nulls last, e.status_code nulls last
+    limit 1
+  ) r
+  where o.id = w.id and o.status in ('pending', 'scheduled') and o.reported_rank is null;
+  v_writer := set_config('outbox.writer', v_outer, true);
 end
 $$;
 
@@ -151,14 +193,7 @@ begin
         and o.reported_rank = outbox_engine.rank_of('aborted')
     );
   end if;
-  if cardinality(v_ids) > 0 is not true then
-    return;
-  end if;
-  update public.outbox o
-  set
-    status = (outbox_engine.statuses_by_rank())[o.reported_rank], queue = null,
-    finalized_at = least(greatest(coalesce(o.reported_at, p_now), o.sent_at), p_now)
-  where o.id = any (v_ids) and o.status in ('pending', 'scheduled');
+  perform outbox_engine.end_waiting(v_ids, p_now);
 end
 $$;
 

@@ -185,11 +185,11 @@ begin
     return v_moved;
   end if;
   for v_way in
-    select o.route, array_agg(o.id) as ids
+    select outbox_engine.present_route(o) as route, array_agg(o.id) as ids
     from public.outbox o
     where o.id = any (p_ids) and o.cancel_requested_at is null and o.expires_at > p_now
-    group by o.route
-    order by o.route
+    group by 1
+    order by 1
   loop
     v_detour := outbox_engine.detour_without(v_way.route, p_provider, p_plan, p_now);
     if v_detour is not null then

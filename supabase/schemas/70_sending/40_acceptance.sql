@@ -276,6 +276,52 @@ begin
 end
 $$;
 
+-- Second batches with the same reference: something between us and the provider repeated our request. A
+-- message that waits again because of a report on the first one was sent by the second. Locks all messages
+-- of the call first, because a report that moves one of them looks for second batches.
+create function outbox_engine.record_repeated_requests(
+  p_dispatches uuid[], p_batches text[], p_source text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_waiting bigint[];
+begin
+  perform outbox_engine.lock_messages_and_successors(p_dispatches);
+  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
+  select m.outbox_id, d.id, f.batch_id, p_now, p_now
+  from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
+  cross join lateral (
+    select x.id, x.batch_id
+    from outbox_engine.dispatches x
+    where x.id = f.dispatch_id
+    limit 1
+  ) d
+  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+  where d.batch_id <> f.batch_id
+  on conflict do nothing;
+  if not found then
+    return;
+  end if;
+  perform outbox_engine.log_duplicate_sends(p_now);
+
+  with waiting as (
+    update public.outbox o
+    set
+      batch_id = x.batch_id, sent_at = p_now, reported_rank = null, reported_at = null, status_code = null
+    from outbox_engine.duplicate_sends x
+    where x.dispatch_id = any (p_dispatches) and x.confirmed_at = p_now and x.outbox_id = o.id
+      and o.dispatch_id = x.dispatch_id and o.batch_id is not null and o.queue is not null
+    returning o.id
+  )
+  select array_agg(id) into v_waiting from waiting;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), p_source, p_now)
+  from unnest(v_waiting) id
+  having count(*) > 0;
+end
+$$;
+
 -- Records that the provider has these batches. Needs no lease: a late acceptance counts all the same.
 -- Messages that are still attached become sent; a message that meanwhile went out in another dispatch is a
 -- duplicate send. `p_reconcile_after` is kept with the plan; null takes what is kept there. The caller then
@@ -319,25 +365,21 @@ begin
     perform outbox_engine.notice_unknown_dispatches(p_dispatches);
   end if;
 
-  -- A second batch with the same reference: something between us and the provider repeated our request.
-  insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
-  select m.outbox_id, d.id, f.batch_id, v_now, v_now
-  from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
-  cross join lateral (
-    select x.id, x.batch_id
-    from outbox_engine.dispatches x
-    where x.id = f.dispatch_id
-    limit 1
-  ) d
-  join outbox_engine.dispatch_members m on m.dispatch_id = d.id
-  where d.batch_id <> f.batch_id
-  on conflict do nothing;
-  if found then
-    perform outbox_engine.log_duplicate_sends(v_now);
-  end if;
-
   if v_new is not null then
     perform outbox_engine.record_plan_success(v_new, p_reconcile_after);
+  end if;
+  if exists (
+    select
+    from unnest(p_dispatches, p_batches) f (dispatch_id, batch_id)
+    cross join lateral (
+      select from outbox_engine.dispatches x
+      where x.id = f.dispatch_id and x.batch_id <> f.batch_id
+      limit 1
+    ) repeated
+  ) then
+    perform outbox_engine.record_repeated_requests(p_dispatches, p_batches, p_source, v_now);
+  end if;
+  if v_new is not null then
     perform outbox_engine.accept_messages(v_new, v_were_closed, p_source, v_now);
   end if;
 end

@@ -1,28 +1,54 @@
 -- Moving by report: a message that the provider took, and of which a report proves that nothing came of it.
 -- And messages that moved and now wait for nobody.
 
--- Whether a report on a message speaks against a move by a proof of this class on its present request,
--- whatever the times of the two are: one of them is wrong.
-create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+-- Whether a report on an earlier request of a message says that it was handed on, although the message left
+-- that request because it was stopped. One that failed in the network was handed on before.
+create function outbox_engine.may_have_arrived(
+  o public.outbox, p_report public.outbox_events, p_class text
+) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 begin
+  return outbox_engine.says_handed_on(p_report.status) and p_class is distinct from 'stopped'
+    and not (outbox_engine.is_after_network_failure(o.route) and exists (
+      select
+      from public.outbox_events e
+      join outbox_engine.dispatches d on d.id = e.dispatch_id
+      where e.outbox_id = o.id and e.dispatch_id = p_report.dispatch_id and e.event = 'report'
+        and outbox_engine.proof_class(d.provider, e.status, e.status_code) = 'network'));
+end
+$$;
+
+-- Whether something that was heard of a message speaks against a move by a proof of this class on its present
+-- request, whatever the times of the two are: a report on any of its requests, of which one is wrong then, or
+-- a second batch. After an operator had it sent again, only what was heard since counts, and who is barred.
+create function outbox_engine.has_report_against_move(o public.outbox, p_class text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_retried constant bigint := coalesce((
+    select max(e.id) from public.outbox_events e where e.outbox_id = o.id and e.event = 'retried'), 0);
+begin
   return exists (
+    select from outbox_engine.duplicate_sends x where x.outbox_id = o.id
+  ) or exists (
     select
     from public.outbox_events e
     join outbox_engine.dispatches d on d.id = e.dispatch_id
     cross join lateral (
       select outbox_engine.proof_class(d.provider, e.status, e.status_code) as class,
-        e.dispatch_id = o.dispatch_id as is_present
+        e.dispatch_id is not distinct from o.dispatch_id as is_present
     ) p
     where e.outbox_id = o.id and e.event = 'report' and (
       p.class = 'barred'
-      -- An outcome that is no proof, and not the usual one of a text that is on its way.
-      or p.is_present and p.class is null and e.status not in ('sent', 'dispatched')
-      or p.is_present and lower(e.report ->> 'status') = 'undeliverable'
+      or (p.is_present or e.id > v_retried) and (
+        -- An outcome that is no proof, and not the usual one of a text that is on its way.
+        p.class is null and e.status not in ('sent', 'dispatched')
+        or lower(e.report ->> 'status') = 'undeliverable')
       or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
         and outbox_engine.says_handed_on(e.status)
       or not p.is_present and p_class = 'network' and p.class = 'network'
+      or not p.is_present and e.id > v_retried and outbox_engine.may_have_arrived(o, e, p.class)
     )
   );
 end
@@ -35,6 +61,8 @@ create function outbox_engine.may_move(
 ) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_route constant smallint := outbox_engine.present_route(o);
 begin
   -- A secret text that comes late has been asked for again.
   if o.cancel_requested_at is not null or o.expires_at <= p_now or o.body is null and o.template is null
@@ -42,7 +70,7 @@ begin
     or o.finalized_at is not null and o.reported_rank is distinct from outbox_engine.rank_of(o.status) then
     return false;
   elsif p_class = 'network'
-    and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true then
+    and (o.parts = 1 and outbox_engine.is_after_network_failure(v_route)) is not true then
     return false;
   end if;
   return not outbox_engine.has_report_against_move(o, p_class);
@@ -70,7 +98,7 @@ begin
     return null;
   end if;
   for v_way in
-    select o.route, d.provider, d.plan, array_agg(n.place) as places
+    select w.route, d.provider, d.plan, array_agg(n.place) as places
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
       with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
     cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
@@ -78,10 +106,11 @@ begin
     cross join lateral (
       select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
     ) d
+    cross join lateral (select outbox_engine.present_route(o) as route) w
     where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
       and outbox_engine.may_move(o, p.class, p_now)
-    group by o.route, d.provider, d.plan
-    order by o.route, d.provider, d.plan
+    group by w.route, d.provider, d.plan
+    order by w.route, d.provider, d.plan
   loop
     v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
     continue when v_detour is null;
@@ -94,32 +123,73 @@ begin
 end
 $$;
 
--- Called when new reports are about to be applied. Returns the messages that wait for another plan, because a
--- report on their latest request was a proof, although one of these reports speaks against it. A detour
--- without the plan of that request shows that a message moves because of it. Null where there are none.
-create function outbox_engine.find_ended_moves(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_statuses text[]
-) returns bigint[]
+-- Whether a message left one of its requests because a report was a proof, and no operator had it sent again
+-- since.
+create function outbox_engine.moved_by_report(p_outbox_id bigint) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_events e
+    join outbox_engine.dispatches d on d.id = e.dispatch_id and d.batch_id is not null
+    where e.outbox_id = p_outbox_id and e.event = 'moved'
+      and not exists (
+        select from public.outbox_events r
+        where r.outbox_id = p_outbox_id and r.event = 'retried' and r.id > e.id)
+      and exists (
+        select from public.outbox_events r
+        where r.outbox_id = p_outbox_id and r.dispatch_id = d.id and r.event = 'report' and r.id < e.id
+          and outbox_engine.proof_class(d.provider, r.status, r.status_code) in ('stopped', 'network')));
+end
+$$;
+
+-- Of these messages, those that wait because a report on one of their requests was a proof, although
+-- something speaks against it by now.
+create function outbox_engine.moves_in_doubt(p_ids bigint[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return (
+    select array_agg(o.id order by o.id)
+    from unnest(p_ids) n (id)
+    cross join lateral (select x.* from public.outbox x where x.id = n.id limit 1) o
+    where o.status in ('pending', 'scheduled') and outbox_engine.moved_by_report(o.id)
+      and outbox_engine.has_report_against_move(o, coalesce(
+        (
+          select outbox_engine.proof_class(
+            d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code)
+          from outbox_engine.dispatches d
+          where d.id = o.dispatch_id
+        ),
+        'stopped')));
+end
+$$;
+
+-- Called when new reports are about to be applied. Returns the messages that wait for another plan although
+-- one of these reports speaks against it. Null where there are none.
+create function outbox_engine.find_ended_moves(p_outbox_ids bigint[], p_statuses text[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
   if p_statuses <@ array['delivered', 'sent'] or not outbox_engine.has_routes() then
     return null;
   end if;
-  return (
-    select array_agg(o.id)
-    from (select distinct n.* from unnest(p_outbox_ids, p_dispatches) n (outbox_id, dispatch_id)) n
-    cross join lateral (select x.* from public.outbox x where x.id = n.outbox_id limit 1) o
-    cross join lateral (
-      select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
-    ) d
-    where o.dispatch_id = n.dispatch_id and o.status in ('pending', 'scheduled')
-      and o.reported_rank is not null
-      and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
-      and outbox_engine.has_report_against_move(o, coalesce(
-        outbox_engine.proof_class(
-          d.provider, (outbox_engine.statuses_by_rank())[o.reported_rank], o.status_code),
-        'stopped')));
+  return outbox_engine.moves_in_doubt(array(select distinct id from unnest(p_outbox_ids) id));
+end
+$$;
+
+-- Called where the latest request of messages came to nothing, so that they wait again: while it was open, a
+-- report may have said that an earlier one did not.
+create function outbox_engine.end_moves_in_doubt(p_dispatches uuid[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if outbox_engine.has_routes() then
+    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(array(
+      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)
+    )), p_now);
+  end if;
 end
 $$;
 

@@ -307,6 +307,7 @@ begin
     order by d.parent_id
   loop
     v_made := v_made || outbox_engine.decide_family(v_family, p_worker, p_lease_seconds);
+    perform outbox_engine.end_moves_in_doubt(array[v_family], outbox_engine.now());
   end loop;
   return v_made;
 end

@@ -110,6 +110,7 @@ begin
     v_made := outbox_engine.decide_refusal(v_dispatch, p_why, p_worker, p_lease_seconds);
   end if;
   v_made := v_made || outbox_engine.decide_halves(array[v_dispatch.id], v_worker, p_lease_seconds);
+  perform outbox_engine.end_moves_in_doubt(array[v_dispatch.id], outbox_engine.now());
   -- Last, because health is decided by one transaction at a time.
   if p_why in ('throttled', 'unreachable') then
     perform outbox_engine.count_failed_requests(

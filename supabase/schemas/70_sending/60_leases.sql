@@ -46,6 +46,7 @@ begin
   where id = any (v_ids);
   perform outbox_engine.requeue_attached(v_ids, null, null);
   perform outbox_engine.decide_halves(v_ids, null, null);
+  perform outbox_engine.end_moves_in_doubt(v_ids, outbox_engine.now());
   return to_jsonb(v_ids);
 end
 $$;

@@ -132,7 +132,7 @@ begin
     end if;
     v_detours := outbox_engine.find_moves(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_now);
-    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_dispatches, v_statuses);
+    v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_statuses);
     perform outbox_engine.advance_statuses(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
     if v_detours is not null then

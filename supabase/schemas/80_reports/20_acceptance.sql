@@ -136,6 +136,7 @@ begin
     perform outbox_engine.requeue_attached(
       array[p_dispatch_id], 'not_found', 'the provider never got the request');
     perform outbox_engine.decide_halves(array[p_dispatch_id], null, null);
+    perform outbox_engine.end_moves_in_doubt(array[p_dispatch_id], v_now);
     return 'not_found';
   end if;
   return 'missed';

@@ -1,0 +1,171 @@
+"""Any request of a message may be the one that arrives: what is heard of each speaks against a move."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attempts import left_without_proof
+from tests.calls import accept, claim_lookups, mark_ambiguous, record_lookup, refuse, release, report
+from tests.engine import column, history, insert, later, number
+from tests.moving import THIRD, alarms, batch_of, begin, claim_of, moves, only, say, sent
+from tests.races import overlap
+from tests.shares import FIRST, SECOND, pause
+from tests.stack import Connection
+
+
+@pytest.fixture(autouse=True)
+def _three_plans(db: Connection) -> Iterator[None]:
+    begin(db)
+    claim_of(db, THIRD)
+    yield
+    assert left_without_proof(db) == []
+
+
+def taken_by_others(db: Connection) -> list[object]:
+    """What the plans take to which a message may move from the first."""
+    return [*claim_of(db, SECOND), *claim_of(db, THIRD)]
+
+
+@pytest.mark.parametrize("code", [402, 404])
+@pytest.mark.parametrize("first", ["the report", "the second batch"])
+def test_request_that_was_repeated_does_not_move(db: Connection, other: Connection, first: str, code: int) -> None:
+    """Something between us and the provider sent it twice: one batch was stopped, the other is on its way."""
+    row, dispatch = sent(db)
+    acts = [
+        lambda on: say(on, dispatch, "aborted", code),
+        lambda on: accept(on, dispatch, "B-again"),
+    ]
+    begins, meanwhile = acts if first == "the report" else reversed(acts)
+
+    overlap(db, lambda: begins(db), lambda: meanwhile(other))
+
+    later(db, "5 minutes")
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert column(db, "status", row) == ("sent" if first == "the report" else "aborted")
+    assert alarms(db, "message.duplicate_send") == [{"outbox_ids": [row]}]
+    report(db, "B-again", dispatch["recipients"][0], "delivered", reference=dispatch["dispatch_id"])
+    assert column(db, "status", row) == "delivered"
+
+
+def test_request_that_turned_up_stops_later_moves(db: Connection) -> None:
+    """It was given up after two lookups. So two plans accepted the message, and the proof is about one of them."""
+    (row,) = insert(db)
+    lost = only(claim_of(db, FIRST))
+    mark_ambiguous(db, lost)
+    for _ in range(2):
+        later(db, "30 seconds")
+        (lookup,) = claim_lookups(db)
+        record_lookup(db, lookup, [], [])
+    pause(db, FIRST, "operator", 3600)
+    claim_of(db, THIRD)
+    accept(db, only(claim_of(db, SECOND)), "B2")
+    accept(db, lost, "B1")
+
+    report(db, "B2", number(0), "aborted", 1100)
+
+    assert claim_of(db, THIRD) == []
+    assert (column(db, "status", row), moves(db, row)) == ("aborted", [])
+
+
+@pytest.mark.parametrize(
+    ("then", "said", "status"),
+    [
+        ("refused", "before", "dispatched"),
+        ("refused", "after", "expired"),
+        ("throttled", "before", "unknown"),
+        ("throttled", "after", "dispatched"),
+        ("released", "before", "cancelled"),
+        ("released", "after", "unknown"),
+        ("stopped", "before", "expired"),
+        ("stopped", "before", "dispatched"),
+        ("stopped", "after", "dispatched"),
+    ],
+)
+def test_doubt_about_the_former_request_ends_the_move(db: Connection, status: str, said: str, then: str) -> None:
+    """The request to the other plan came to nothing, so the message is in none, and the former may have been sent."""
+    row, former = sent(db)
+    say(db, former, "aborted", 402)
+    latter = only(claim_of(db, SECOND))
+    if said == "before":
+        say(db, former, status)
+        assert column(db, "status", row) == "sending"
+
+    if then == "refused":
+        refuse(db, latter)
+    elif then == "throttled":
+        refuse(db, latter, "throttled", http_status=429)
+    elif then == "released":
+        release(db, latter)
+    else:
+        accept(db, latter, "B2")
+        report(db, "B2", number(0), "aborted", 1100)
+    if said == "after":
+        say(db, former, status)
+
+    later(db, "5 minutes")
+    assert taken_by_others(db) == []
+    assert column(db, "status", row) == "aborted"
+    assert column(db, "finalized_at is not null and error like 'reported aborted with code%%'", row)
+
+
+def test_lookup_of_the_latter_request_ends_the_move(db: Connection) -> None:
+    """The same where the latter request was lost, and two lookups find nothing of it."""
+    pause(db, FIRST, "operator", 3600)
+    row, former = sent(db, SECOND)
+    pause(db, SECOND, "operator", 3600)
+    say(db, former, "aborted", 1100)
+    mark_ambiguous(db, only(claim_of(db, FIRST)))
+    say(db, former, "dispatched")
+    decided = []
+    for _ in range(2):
+        later(db, "30 seconds")
+        (lookup,) = claim_lookups(db)
+        decided.append(record_lookup(db, lookup, [], []))
+
+    assert decided == ["missed", "not_found"]
+    assert (column(db, "status", row), claim_of(db, THIRD)) == ("aborted", [])
+
+
+def test_operators_retry_moves_despite_earlier_doubts(db: Connection) -> None:
+    """The operator knows of them."""
+    row, former = sent(db)
+    say(db, former, "unknown")
+    db.execute("select public.outbox_retry(array[%s::bigint], true, null, false)", [row])
+    again = only(claim_of(db, FIRST))
+    accept(db, again, "B2")
+
+    report(db, "B2", number(0), "aborted", 402)
+
+    assert len(moves(db, row)) == 1
+    assert len(taken_by_others(db)) == 1
+    assert history(db, row)[-1] == "moved"
+
+
+def test_halves_that_wait_again_end_their_moves(db: Connection) -> None:
+    """A refused half waited for the other one, of which nothing is known at last."""
+    rows, formers = zip(*(sent(db) for _ in range(2)), strict=True)
+    for former in formers:
+        say(db, former, "aborted", 402)
+    first, second = refuse(db, only(claim_of(db, SECOND)), "shared")
+    refuse(db, first, "shared")
+    for former in formers:
+        say(db, former, "dispatched")
+    refuse(db, second, "throttled", http_status=429)
+
+    later(db, "5 minutes")
+    assert taken_by_others(db) == []
+    assert [column(db, "status", row) for row in rows] == ["aborted", "aborted"]
+
+
+def test_refusal_that_was_wrong_keeps_its_batch(db: Connection) -> None:
+    """The message left the former request by a refusal, and a report shows that the provider took it."""
+    (row,) = insert(db)
+    former = only(claim_of(db, FIRST))
+    refuse(db, former)
+    latter = only(claim_of(db, SECOND))
+    say(db, former, "dispatched", reference=former["dispatch_id"])
+    refuse(db, latter)
+
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("dispatched", batch_of(former))
+    assert column(db, "finalized_at is null", row)
