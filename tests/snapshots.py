@@ -8,6 +8,11 @@ from psycopg.rows import tuple_row
 
 _TABLES = "select schemaname, tablename from pg_tables where schemaname = any (array['public', 'outbox_engine']) order by 1, 2"
 _SEQUENCES = "select schemaname, sequencename from pg_sequences where schemaname = any (array['public', 'outbox_engine'])"
+_COLUMNS = (
+    "select attname from pg_attribute "
+    "where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = '' order by attnum"
+)
+"""Those that can be written."""
 _KEPT = ("outbox_engine", "clock")
 """The clock of tests: time goes on while a database is restored."""
 
@@ -38,14 +43,19 @@ class Snapshot:
             self._cursor.execute("set local session_replication_role = replica")
             for table in self._tables:
                 self._run("delete from {}", sql.Identifier(*table))
-                self._run("insert into {} overriding system value table {}", sql.Identifier(*table), _copy(table))
+                columns = sql.SQL(", ").join(map(sql.Identifier, self._columns(table)))
+                into = "insert into {} ({}) overriding system value select {} from {}"
+                self._run(into, sql.Identifier(*table), columns, columns, _copy(table))
             for name, last_value, is_called in self._sequences:
                 self._cursor.execute("select setval(%s::regclass, %s, %s)", [name, last_value, is_called])
+
+    def _columns(self, table: tuple[Any, ...]) -> list[str]:
+        return [name for (name,) in self._cursor.execute(_COLUMNS, [".".join(table)]).fetchall()]
 
     def _read(self, question: str) -> list[tuple[Any, ...]]:
         return self._cursor.execute(question.encode()).fetchall()
 
-    def _run(self, statement: str, *names: sql.Identifier) -> None:
+    def _run(self, statement: str, *names: sql.Composable) -> None:
         self._cursor.execute(sql.SQL(statement).format(*names))
 
 
