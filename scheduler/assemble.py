@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
 from jobs.runtime.accounts import AccountSettings
-from jobs.runtime.settings import DatabaseSettings, EngineSettings, EventsSettings, SupabaseSettings, TelemetrySettings
+from jobs.runtime.settings import (
+    DatabaseSettings,
+    EngineSettings,
+    EventsSettings,
+    ProcessSettings,
+    SupabaseSettings,
+    TelemetrySettings,
+)
 from jobs.runtime.waking import Wakings
 from jobs.schema.releases import Releases
 from scheduler.process import Listener
@@ -25,6 +32,7 @@ class RunSettings:
     accounts: Mapping[int | None, AccountSettings]
     engine: EngineSettings
     events: EventsSettings
+    process: ProcessSettings
 
     @classmethod
     def load(cls, plans: Sequence[str] = ()) -> "RunSettings":
@@ -32,15 +40,23 @@ class RunSettings:
         # Imported here, because it imports the providers' clients, which a command without them should not wait for.
         from jobs.providers.registry import chosen
 
-        telemetry, supabase, accounts, engine, events, _ = settings.gathered(
+        telemetry, supabase, accounts, engine, events, process, _ = settings.gathered(
             lambda: settings.load(TelemetrySettings),
             lambda: settings.load(SupabaseSettings),
             lambda: chosen(plans),
             lambda: settings.load(EngineSettings),
             lambda: settings.load(EventsSettings),
+            lambda: settings.load(ProcessSettings),
             _check_database_url,
         )
-        return cls(telemetry=telemetry, supabase=supabase, accounts=accounts, engine=engine, events=events)
+        return cls(
+            telemetry=telemetry,
+            supabase=supabase,
+            accounts=accounts,
+            engine=engine,
+            events=events,
+            process=process,
+        )
 
 
 @asynccontextmanager

@@ -157,6 +157,37 @@ def webhook(context: typer.Context) -> int:
     return _hand_over(context, _alone(webhook))
 
 
+@app.command("all")
+def run_all(
+    host: Annotated[str, typer.Option(help="Address that the webhook app listens on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(help="Its port; 0 picks a free one. Without it, the setting PORT or 8080.", min=0, max=65535),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes of the webhook app.", min=1, max=60)] = 1,
+    plan: Annotated[
+        list[str] | None,
+        typer.Option("--plan", metavar="PROVIDER[:PLAN]", help="Serve this account only, as `outbox run` does."),
+    ] = None,
+) -> int:
+    """Run the scheduler and the webhook app together.
+
+    What ends is started again. If it ends five times, each within a minute, all end with exit code 1. SIGTERM and Ctrl-C stop
+    all within 10 seconds.
+    """
+    from scheduler.commands.together import run_all
+
+    return run_all(host=host, port=port, workers=workers, plans=plan or ())
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def health(context: typer.Context) -> int:
+    """Probe the processes on this machine, for containers."""
+    from scheduler.commands.health import health
+
+    return _hand_over(context, _alone(health))
+
+
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def status(context: typer.Context) -> int:
     """Show the backlog, pauses, jobs, alarms and delivery figures."""

@@ -65,6 +65,17 @@ class Process:
         self._finish_seconds = finish_seconds
         self._stopping = asyncio.Event()
         self._unfit: SchemaUnfit | None = None
+        self._was_admitted = admission is None
+
+    async def problem(self, ready: bool) -> str | None:
+        """Why this process is not well, for `outbox health`: that it answers shows that it is alive."""
+        if not ready:
+            return None
+        if self._stopping.is_set():
+            return "is stopping"
+        if self._supabase.ongoing:
+            return "Supabase does not answer"
+        return None if self._was_admitted else "the schema of the database is not known yet"
 
     def stop(self) -> None:
         """Begin no more ticks, drain, and let :meth:`run` or :meth:`run_once` return."""
@@ -138,6 +149,7 @@ class Process:
             self._supabase.failed("admission", job="admission", error=str(error))
             return False
         self._supabase.recovered("admission")
+        self._was_admitted = True
         return True
 
     async def run_once(self) -> bool:

@@ -21,8 +21,8 @@ def subcommand(name: str) -> Any:
         return None
     handed: list[Any] = []
     with patch.object(cli, "_hand_over", lambda _context, commands: handed.append(commands)):
-        if name == "run":
-            return get_command(cli.app).commands["run"]  # type: ignore[attr-defined]
+        if name in {"run", "all"}:
+            return get_command(cli.app).commands[name]  # type: ignore[attr-defined]
         known[name](SimpleNamespace(args=[]))
     return get_command(handed[0])
 

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jobs.gateway.recorder import Recorder
 from jobs.providers.registry import callback_paths, callback_readers
+from jobs.runtime.liveness import Inspection
 from jobs.runtime.settings import WebhookSettings
 from webhook import answers
 from webhook.access import Access
@@ -29,12 +30,13 @@ HEALTH: Final = "/healthz"
 class WebhookApp(Starlette):
     """Callbacks go straight to their endpoint, which lets no error past; Starlette answers whatever else is asked.
 
-    On the way through middleware and routes a callback would cost a fifth more.
+    On the way through middleware and routes a callback would cost a fifth more. ``problem`` answers `outbox health`.
     """
 
-    def __init__(self, endpoints: Mapping[str, ASGIApp], **kwargs: Any) -> None:
+    def __init__(self, endpoints: Mapping[str, ASGIApp], *, problem: Inspection, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._endpoints = endpoints
+        self.problem = problem
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,9 +61,10 @@ def create_app(
     access, limit = Access(settings), FailureLimit(failures=max(1, FAILURES // workers))
     intake, rejections = Intake(recorder, workers=workers), Rejections(recorder, workers=workers)
 
+    readiness = Readiness(recorder, gate)
     routes = [
         Route(HEALTH, healthz, methods=["GET"]),
-        Route("/readyz", Readiness(recorder, gate).readyz, methods=["GET"]),
+        Route("/readyz", readiness.readyz, methods=["GET"]),
     ]
     endpoints: dict[str, ASGIApp] = {}
     for name, reader in callback_readers(settings).items():
@@ -81,6 +84,6 @@ def create_app(
         await rejections.aclose()
         await intake.aclose()
 
-    app = WebhookApp(endpoints, routes=routes, lifespan=lifespan)
+    app = WebhookApp(endpoints, problem=readiness.problem, routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     return app

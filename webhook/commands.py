@@ -7,7 +7,7 @@ import math
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import Annotated, Final
@@ -16,8 +16,8 @@ import structlog
 import typer
 import uvicorn
 
-from jobs.runtime import environment, settings, telemetry
-from jobs.runtime.settings import SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.runtime import environment, liveness, settings, telemetry
+from jobs.runtime.settings import ProcessSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage
@@ -36,29 +36,34 @@ _FIRST_CHECK_SECONDS: Final = 2.0
 
 def webhook(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 picks a free one.", min=0, max=65535)] = 8080,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port to listen on; 0 picks a free one. Without it, the setting PORT or 8080.", min=0, max=65535),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that serve the port.", min=1, max=_MOST_WORKERS)] = 1,
 ) -> None:
     """Run the webhook app, which receives callbacks: delivery reports and replies."""
-    access, project, logs = settings.gathered(
+    access, project, process, logs = settings.gathered(
         lambda: settings.load(WebhookSettings),
         lambda: settings.load(SupabaseSettings),
+        lambda: settings.load(ProcessSettings),
         lambda: settings.load(TelemetrySettings),
     )
     telemetry.configure(logs, component="webhook")
     environment.warn_of_misspelled(settings.names())
 
+    asked, port = ("PORT", process.port) if port is None else ("--port", port)
     try:
         listeners = [listen(host, port)] if workers == 1 else listen_each(host, port, workers)
     except OSError as error:
-        option = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else "--port"
+        option = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else asked
         typer.echo(f"outbox: {option}: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
         raise typer.Exit(2) from None
     try:
         if workers == 1:
-            serve(access, project, listeners[0])
+            serve(access, project, process, listeners[0])
         else:
-            asyncio.run(supervise(listeners))
+            asyncio.run(_keep_workers(listeners, process))
     except (SchemaUnfit, BrokenPackage, CannotWork) as error:
         typer.echo(f"outbox: {error}", err=True)
         raise typer.Exit(1) from None
@@ -67,6 +72,7 @@ def webhook(
 def serve(
     access: WebhookSettings,
     project: SupabaseSettings,
+    process: ProcessSettings,
     listener: socket.socket,
     *,
     workers: int = 1,
@@ -78,11 +84,27 @@ def serve(
     ``until_closed`` is closed. Raises SchemaUnfit if the database has a schema that this package must not work with.
     """
     with asyncio.Runner(loop_factory=server_config(None).get_loop_factory()) as runner:
-        runner.run(_serve(access, project, listener, workers, until_closed))
+        runner.run(_serve(access, project, process, listener, workers=workers, until_closed=until_closed))
+
+
+async def _keep_workers(listeners: Sequence[socket.socket], process: ProcessSettings) -> None:
+    """Each worker answers `outbox health` for itself, and the parent only shows that it runs."""
+
+    async def problem(_ready: bool) -> None:
+        return None
+
+    async with liveness.answering("webhook", process.outbox_run_dir, problem):
+        await supervise(listeners)
 
 
 async def _serve(
-    access: WebhookSettings, project: SupabaseSettings, listener: socket.socket, workers: int, until_closed: int | None
+    access: WebhookSettings,
+    project: SupabaseSettings,
+    process: ProcessSettings,
+    listener: socket.socket,
+    *,
+    workers: int,
+    until_closed: int | None,
 ) -> None:
     from jobs.gateway.gateway import Gateway  # A parent of workers does without the memory that the client takes.
     from jobs.providers.registry import paths_in_use
@@ -103,7 +125,7 @@ async def _serve(
             log.info("worker.listening", paths=paths)
             _stop_when_closed(server, until_closed)
         _collect_seldom()
-        async with _watched(gate, server):
+        async with liveness.answering("webhook", process.outbox_run_dir, app.problem), _watched(gate, server):
             await server.serve(sockets=[listener])
     finally:
         await gateway.aclose()

@@ -31,13 +31,22 @@ class Readiness:
         self._ready = False
 
     async def readyz(self, _request: Request) -> Response:
+        reason = await self.reason()
+        return PlainTextResponse("ready\n") if reason is None else PlainTextResponse(f"{reason}\n", 503)
+
+    async def problem(self, ready: bool) -> str | None:
+        """The same for `outbox health`. That this process answers shows that it is alive."""
+        return await self.reason() if ready else None
+
+    async def reason(self) -> str | None:
+        """Why the app is not ready; None if it is."""
         if self._gate is not None and self._gate.reason is not None:
-            return PlainTextResponse("callbacks are held back, the log says why\n", 503)
+            return "callbacks are held back, the log says why"
         async with self._lock:
             if time.monotonic() - self._asked_at > self._fresh:
                 self._ready = await self._ask()
                 self._asked_at = time.monotonic()
-        return PlainTextResponse("ready\n") if self._ready else PlainTextResponse("the database does not answer\n", 503)
+        return None if self._ready else "the database does not answer"
 
     async def _ask(self) -> bool:
         try:

@@ -16,6 +16,8 @@ from typing import Final
 
 import structlog
 
+from jobs.runtime.restarts import Restarts
+
 log = structlog.get_logger()
 
 BACKLOG: Final = 2048
@@ -23,31 +25,12 @@ BACKLOG: Final = 2048
 CANNOT_WORK: Final = 10
 """The exit code of a worker that would end the same way each time. Its last line on stdout gives the reason."""
 
-_PAUSES: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
-_SETTLED_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 9.5
 """A worker cancels requests that are open after eight seconds, and needs a second or so to end."""
 
 
 class CannotWork(Exception):
     """No worker can serve; the message gives the reason."""
-
-
-class Restarts:
-    """How long to wait before a worker is replaced, in seconds: not at all the first time, then longer and longer.
-
-    A worker that lived for a minute counts as the first again.
-    """
-
-    def __init__(self) -> None:
-        self._ended = 0
-
-    def pause_after(self, lived: float) -> float:
-        """The pause after a worker ended that lived for ``lived`` seconds."""
-        self._ended = 0 if lived >= _SETTLED_SECONDS else self._ended
-        pause = _PAUSES[min(self._ended, len(_PAUSES) - 1)]
-        self._ended += 1
-        return pause
 
 
 async def supervise(listeners: Sequence[socket.socket]) -> None:

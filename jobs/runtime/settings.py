@@ -1,14 +1,15 @@
 """Settings from the environment, read once and checked at the edge.
 
 Each process reads only the groups it needs: :class:`SupabaseSettings`, those of :mod:`jobs.runtime.accounts`,
-:class:`EngineSettings`, :class:`WebhookSettings`, :class:`TelemetrySettings`. :func:`load` turns mistakes into one
-:class:`SettingsError` whose text names the settings and never shows a secret's value; :func:`gathered` does so for several
-groups. A ``.env`` file in the working directory,
-or the file that ``OUTBOX_ENV_FILE`` names, is read too; the environment wins over it. An empty value counts as unset.
+:class:`EngineSettings`, :class:`WebhookSettings`, :class:`ProcessSettings`, :class:`TelemetrySettings`. :func:`load` turns
+mistakes into one :class:`SettingsError` whose text names the settings and never shows a secret's value; :func:`gathered` does
+so for several groups. A ``.env`` file in the working directory, or the file that ``OUTBOX_ENV_FILE`` names, is read too; the
+environment wins over it. An empty value counts as unset.
 """
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -279,6 +280,15 @@ class EventsSettings(BaseSettings):
     events_allow_private_networks: bool = False
 
 
+class ProcessSettings(BaseSettings):
+    """How a process is reached: ``port`` is the webhook app's, and in ``outbox_run_dir`` each answers `outbox health`."""
+
+    model_config = checks.CONFIG
+
+    port: int = Field(default=8080, ge=0, le=65_535)
+    outbox_run_dir: Path | None = None
+
+
 class TelemetrySettings(BaseSettings):
     """Logs and errors."""
 
@@ -313,6 +323,7 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     EngineSettings,
     WebhookSettings,
     EventsSettings,
+    ProcessSettings,
     TelemetrySettings,
 )
 """Every group. docs/settings.md documents the settings of them all."""

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from jobs.runtime import environment, settings, telemetry
+from jobs.runtime import environment, liveness, settings, telemetry
 from jobs.runtime.accounts import AccountSettings
 from jobs.runtime.waking import Wakings
 from jobs.schema import releases
@@ -50,7 +50,8 @@ async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:
             return 0 if await process.run_once() else 1
-        await process.run()
+        async with liveness.answering("scheduler", chosen.process.outbox_run_dir, process.problem):
+            await process.run()
     return 0
 
 

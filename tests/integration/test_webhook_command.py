@@ -62,8 +62,8 @@ def test_missing_setting_is_one_line_with_its_name(missing: str, tmp_path: Path)
     assert ended.stdout == ""
 
 
-def refused(tmp_path: Path, *options: str) -> str:
-    ended = commands.outbox("webhook", *options, env=environment(tmp_path, **COMPLETE), cwd=tmp_path)
+def refused(tmp_path: Path, *options: str, **settings: str) -> str:
+    ended = commands.outbox("webhook", *options, env=environment(tmp_path, **COMPLETE, **settings), cwd=tmp_path)
     assert ended.returncode == 2
     return ended.stderr
 
@@ -71,9 +71,11 @@ def refused(tmp_path: Path, *options: str) -> str:
 def test_taken_port_is_reported_in_one_line(tmp_path: Path) -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = str(taken.getsockname()[1])
-        said = refused(tmp_path, "--port", port)
+        by_option = refused(tmp_path, "--port", port)
+        by_setting = refused(tmp_path, PORT=port)
 
-    assert said == f"outbox: --port: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    said = f"cannot listen on 127.0.0.1:{port}: Address already in use\n"
+    assert (by_option, by_setting) == (f"outbox: --port: {said}", f"outbox: PORT: {said}")
 
 
 def test_host_of_another_machine_is_named(tmp_path: Path) -> None:

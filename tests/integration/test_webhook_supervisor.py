@@ -8,6 +8,7 @@ from asyncio.subprocess import PIPE, Process
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.runtime import restarts
 from webhook import workers
 from webhook.commands import listen_each
 from webhook.workers import CANNOT_WORK, CannotWork, Workers
@@ -39,7 +40,7 @@ def is_listening(listener: socket.socket) -> bool:
 
 
 async def test_worker_in_a_pause_gets_no_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_PAUSES", (600.0,))
+    monkeypatch.setattr(restarts, "_PAUSES", (600.0,))
     programs = Programs("", ENDLESS)
     ending, other = programs.listeners
 
@@ -55,7 +56,7 @@ async def test_worker_in_a_pause_gets_no_connections(monkeypatch: pytest.MonkeyP
 
 
 async def test_socket_listens_again_before_the_replacement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_PAUSES", (0.001,))
+    monkeypatch.setattr(restarts, "_PAUSES", (0.001,))
     programs = Programs("", ENDLESS)
     ending, _ = programs.listeners
     listened: list[bool] = []

@@ -45,6 +45,34 @@ async def test_jobs_tick_once_the_process_is_admitted() -> None:
     assert said[:3] == ["scheduler.started", "supabase.away", "supabase.back"]
 
 
+async def test_process_is_ready_once_it_is_admitted() -> None:
+    """It is alive before, and says that it stops."""
+    work, problems = Work(), list[str | None]()
+    given = answers(AWAY, None)
+
+    async def admission() -> None:
+        problems.append(await process.problem(True))
+        problems.append(await process.problem(False))
+        await given()
+
+    process = Process([work], admission=admission)
+    running = asyncio.create_task(process.run())
+    await work.begins()
+    problems.append(await process.problem(True))
+    process.stop()
+    problems.append(await process.problem(True))
+    await asyncio.wait_for(running, A_WHILE)
+
+    assert problems == [
+        "the schema of the database is not known yet",
+        None,
+        "Supabase does not answer",
+        None,
+        None,
+        "is stopping",
+    ]
+
+
 async def test_unfit_schema_ends_the_process_before_work() -> None:
     work = Work()
 

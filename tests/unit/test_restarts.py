@@ -1,6 +1,6 @@
-"""How soon a worker of the webhook app is replaced."""
+"""How soon a process that ended is started again."""
 
-from webhook.workers import Restarts
+from jobs.runtime.restarts import Restarts
 
 
 def pauses(*lived: float) -> list[float]:
