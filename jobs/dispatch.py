@@ -25,6 +25,7 @@ from jobs.providers.base import Provider
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.first_claims import FirstClaim, FirstClaims
 from jobs.runtime.job import Job
+from jobs.runtime.metrics import CLAIM_DURATION
 from jobs.runtime.settings import EngineSettings
 from jobs.runtime.waking import Waking, Wakings
 from jobs.schema.admission import Admission
@@ -186,6 +187,7 @@ class Dispatcher(Job):
             if self._restores is not None:
                 self._restores.begin_again()
             raise
+        CLAIM_DURATION.observe(clock() - sent)
         self._first_claim.is_over()
         self._seen.claimed(claim)
         if claim.now is not None:

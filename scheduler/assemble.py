@@ -11,6 +11,7 @@ from jobs.runtime.settings import (
     DatabaseSettings,
     EngineSettings,
     EventsSettings,
+    MetricsSettings,
     ProcessSettings,
     SupabaseSettings,
     TelemetrySettings,
@@ -33,6 +34,7 @@ class RunSettings:
     engine: EngineSettings
     events: EventsSettings
     process: ProcessSettings
+    metrics: MetricsSettings
 
     @classmethod
     def load(cls, plans: Sequence[str] = ()) -> "RunSettings":
@@ -40,13 +42,14 @@ class RunSettings:
         # Imported here, because it imports the providers' clients, which a command without them should not wait for.
         from jobs.providers.registry import chosen
 
-        telemetry, supabase, accounts, engine, events, process, _ = settings.gathered(
+        telemetry, supabase, accounts, engine, events, process, metrics, _ = settings.gathered(
             lambda: settings.load(TelemetrySettings),
             lambda: settings.load(SupabaseSettings),
             lambda: chosen(plans),
             lambda: settings.load(EngineSettings),
             lambda: settings.load(EventsSettings),
             lambda: settings.load(ProcessSettings),
+            lambda: settings.load(MetricsSettings),
             _check_database_url,
         )
         return cls(
@@ -56,6 +59,7 @@ class RunSettings:
             engine=engine,
             events=events,
             process=process,
+            metrics=metrics,
         )
 
 
@@ -78,6 +82,21 @@ async def assembled(chosen: RunSettings, known: Releases, wakings: Wakings, *, o
         yield engine
     finally:
         await engine.aclose()
+
+
+@asynccontextmanager
+async def scraped(chosen: RunSettings, engine: "Engine", known: Releases) -> AsyncIterator[None]:
+    """Give metrics while the block runs, if METRICS_PORT is set. Raises SettingsError if that port cannot be had."""
+    if chosen.metrics.metrics_port is None:
+        yield
+        return
+    # Imported here, because few processes need the memory that the server takes.
+    from jobs.gateway.exposition import Exposition
+    from scheduler.metrics_server import serving
+
+    exposition = Exposition(engine.gateway.metrics, token=chosen.metrics.metrics_token, schema=known.newest)
+    async with serving(chosen.metrics.metrics_host, chosen.metrics.metrics_port, exposition):
+        yield
 
 
 def _check_database_url() -> None:

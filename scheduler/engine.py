@@ -22,6 +22,7 @@ from jobs.gateway.values import Plan
 from jobs.inbound import InboundPolling
 from jobs.providers import registry
 from jobs.providers.base import Provider
+from jobs.providers.measured import measured
 from jobs.providers.registry import Account
 from jobs.reconcile import Reconciliation
 from jobs.recover import Recovery
@@ -147,7 +148,7 @@ def _serve(process: _Process, chosen: AccountSettings, position: int | None, *, 
     gateway, settings, waits_for_rates = process.gateway, process.settings, process.waits_for_rates
     clocks, seen = Clocks(), Seen()
     account = registry.account(chosen, settle=timedelta(seconds=settings.settle_seconds))
-    provider = account.build(clocks)
+    provider = measured(account.build(clocks))
     plan = plan_of(provider, account, messages_per_day=settings.max_messages_per_day, position=position)
     outage = ProviderOutage(gateway=gateway, plan=plan)
     restores = RestoreCheck(

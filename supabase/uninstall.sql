@@ -116,7 +116,7 @@ declare
         'outbox_send_sms(jsonb)',
         'outbox_send_sms_over_http(text,text)',
         'outbox_stage_members(uuid,text,integer[],text[],text[],text[],text[],text[])',
-        'outbox_status()',
+        'outbox_metrics()', 'outbox_status()',
         'outbox_switch_campaign(text,text,integer)',
         'outbox_take_alarms(smallint)',
         'outbox_text(text)',

@@ -25,6 +25,7 @@ from webhook.schema_gate import SchemaGate
 from webhook.sources import FAILURES, FailureLimit
 
 HEALTH: Final = "/healthz"
+METRICS: Final = "/metrics"
 
 
 class WebhookApp(Starlette):
@@ -52,7 +53,12 @@ class WebhookApp(Starlette):
 
 
 def create_app(
-    settings: WebhookSettings, recorder: Recorder, gate: SchemaGate | None = None, *, workers: int = 1
+    settings: WebhookSettings,
+    recorder: Recorder,
+    gate: SchemaGate | None = None,
+    *,
+    workers: int = 1,
+    metrics: ASGIApp | None = None,
 ) -> WebhookApp:
     """The ASGI app. The caller opens and closes ``recorder`` and watches ``gate``; one app lives in one event loop.
 
@@ -66,9 +72,11 @@ def create_app(
         Route(HEALTH, healthz, methods=["GET"]),
         Route("/readyz", readiness.readyz, methods=["GET"]),
     ]
+    if metrics is not None:
+        routes.append(Route(METRICS, metrics, methods=["GET"]))
     endpoints: dict[str, ASGIApp] = {}
     for name, reader in callback_readers(settings).items():
-        endpoint = CallbackEndpoint(reader, access=access, intake=intake, limit=limit, rejections=rejections, gate=gate)
+        endpoint = CallbackEndpoint(name, reader, access=access, intake=intake, limit=limit, rejections=rejections, gate=gate)
         # A slash too many in a setting far away must not lose what is pushed only once.
         for path in callback_paths(name):
             endpoints |= {path: endpoint, f"{path}/": endpoint}

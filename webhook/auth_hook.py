@@ -7,6 +7,7 @@ only the kind does.
 
 import asyncio
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from jobs.gateway.errors import GatewayRefused, GatewayUnavailable
 from jobs.gateway.recorder import Recorder
 from jobs.runtime import standard_webhooks
+from jobs.runtime.metrics import AUTH_CODES
 from webhook import answers
 from webhook.answers import Answer
 from webhook.bodies import Gone, TooLarge, is_json, read_body
@@ -93,17 +95,31 @@ class AuthHook:
         return await self._commit(body, hashlib.sha256(raw).hexdigest())
 
     async def _commit(self, body: str, digest: str) -> Answer:
+        result = "unavailable"
         try:
             async with asyncio.timeout(self._seconds):
                 refused = await self._recorder.send_sms_over_http(body, digest)
+            if refused is None:
+                result = "taken"
+                return answers.HOOK_TAKEN
+            if refused.status == _UNAVAILABLE:
+                return answers.HOOK_UNAVAILABLE
+            result = "refused"
+            return answers.hook_refused(refused.status, refused.message)
         except GatewayRefused as error:
+            result = "refused"
             log.error("auth_hook.refused", code=error.code)  # noqa: TRY400
             return answers.hook_refused(500, "The code could not be sent.")
-        if refused is None:
-            return answers.HOOK_TAKEN
-        if refused.status == _UNAVAILABLE:
-            return answers.HOOK_UNAVAILABLE
-        return answers.hook_refused(refused.status, refused.message)
+        finally:
+            AUTH_CODES.labels(_kind(body), result).inc()
+
+
+def _kind(body: str) -> str:
+    """``mfa`` or ``otp``, as the database tells them apart."""
+    try:
+        return "mfa" if json.loads(body)["sms"]["sms_type"] == "mfa" else "otp"
+    except (ValueError, KeyError, TypeError):
+        return "otp"
 
 
 def _text(raw: bytes) -> str | None:

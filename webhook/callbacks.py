@@ -3,11 +3,15 @@
 Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
 """
 
+from time import monotonic
+
 import structlog
 from starlette.types import Receive, Scope, Send
 
 from jobs.gateway.errors import GatewayUnavailable
+from jobs.providers.base import Unusable
 from jobs.providers.callbacks import CallbackReader
+from jobs.runtime.metrics import CALLBACK_DURATION, CALLBACKS
 from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer
@@ -28,6 +32,7 @@ class CallbackEndpoint:
 
     def __init__(
         self,
+        provider: str,
         reader: CallbackReader,
         *,
         access: Access,
@@ -36,8 +41,11 @@ class CallbackEndpoint:
         rejections: Rejections,
         gate: SchemaGate | None = None,
     ) -> None:
+        self._provider = provider
         self._reader = reader
-        self._committed = answers.committed(reader.committed_status)
+        self._duration = CALLBACK_DURATION.labels(provider)
+        self._committed = answers.committed(reader.committed_status, "recorded")
+        self._kept = answers.committed(reader.committed_status, "unusable")
         self._gate = gate
         self._access = access
         self._intake = intake
@@ -48,6 +56,7 @@ class CallbackEndpoint:
         self._last_source = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = monotonic()
         try:
             answer = await self._answer(scope, receive)
         except Gone:
@@ -58,6 +67,8 @@ class CallbackEndpoint:
             log.exception("callback.failed")
             answer = answers.UNAVAILABLE
         await answer.send(send)
+        CALLBACKS.labels(self._provider, answer.result).inc()
+        self._duration.observe(monotonic() - began)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -76,11 +87,12 @@ class CallbackEndpoint:
         if self._gate is not None and self._gate.reason is not None:
             return answers.UNAVAILABLE
 
+        items = self._reader.parse(raw)
         try:
-            await self._intake.take(self._reader.parse(raw))
+            await self._intake.take(items)
         except Overloaded:
             return answers.OVERLOADED
-        return self._committed
+        return self._kept if any(isinstance(item, Unusable) for item in items) else self._committed
 
     async def _authenticated_body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
         """The body, or None if the request is not authenticated. Where possible, that is decided without reading the body."""

@@ -17,13 +17,14 @@ import typer
 import uvicorn
 
 from jobs.runtime import environment, liveness, settings, telemetry
-from jobs.runtime.settings import ProcessSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
+from jobs.runtime.settings import MetricsSettings, ProcessSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
 from jobs.schema.releases import BrokenPackage
 from webhook.limits import Limits
 from webhook.schema_gate import SchemaGate
 from webhook.server import LimitedConfig, LimitedServer
+from webhook.shared_metrics import shared_values
 from webhook.workers import BACKLOG, CannotWork, supervise
 
 log = structlog.get_logger()
@@ -43,11 +44,12 @@ def webhook(
     workers: Annotated[int, typer.Option(help="Processes that serve the port.", min=1, max=_MOST_WORKERS)] = 1,
 ) -> None:
     """Run the webhook app, which receives callbacks: delivery reports and replies."""
-    access, project, process, logs = settings.gathered(
+    access, project, process, logs, _ = settings.gathered(
         lambda: settings.load(WebhookSettings),
         lambda: settings.load(SupabaseSettings),
         lambda: settings.load(ProcessSettings),
         lambda: settings.load(TelemetrySettings),
+        lambda: settings.load(MetricsSettings),
     )
     telemetry.configure(logs, component="webhook")
     environment.warn_of_misspelled(settings.names())
@@ -93,8 +95,9 @@ async def _keep_workers(listeners: Sequence[socket.socket], process: ProcessSett
     async def problem(_ready: bool) -> None:
         return None
 
-    async with liveness.answering("webhook", process.outbox_run_dir, problem):
-        await supervise(listeners)
+    with shared_values():
+        async with liveness.answering("webhook", process.outbox_run_dir, problem):
+            await supervise(listeners)
 
 
 async def _serve(
@@ -106,6 +109,7 @@ async def _serve(
     workers: int,
     until_closed: int | None,
 ) -> None:
+    from jobs.gateway.exposition import Exposition
     from jobs.gateway.gateway import Gateway  # A parent of workers does without the memory that the client takes.
     from jobs.providers.registry import paths_in_use
     from webhook.app import create_app
@@ -113,9 +117,11 @@ async def _serve(
 
     paths = [*paths_in_use(access), *([AUTH_HOOK] if access.supabase_auth_hook_secrets else [])]
     gateway = await Gateway.connect(project)
-    gate = SchemaGate(Admission(gateway.installed_schema, releases.packaged()).check)
+    known, scraping = releases.packaged(), settings.load(MetricsSettings)
+    gate = SchemaGate(Admission(gateway.installed_schema, known).check)
     try:
-        app = create_app(access, gateway, gate, workers=workers)
+        metrics = Exposition(gateway.metrics, token=scraping.metrics_token, schema=known.newest)
+        app = create_app(access, gateway, gate, workers=workers, metrics=metrics)
         server = LimitedServer(server_config(app, limits=Limits().for_worker(workers)))
         _stop_on_signals(server)
         if until_closed is None:

@@ -24,6 +24,7 @@ from jobs.gateway.values import Dispatch
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.masking import without_quotes
+from jobs.runtime.metrics import MESSAGES_ACCEPTED
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -166,6 +167,7 @@ class Requests:
                     recipients=recipients,
                 )
                 more = await self._acceptances.add(dispatch.dispatch_id, batch_id)
+                MESSAGES_ACCEPTED.labels(self._provider.plan).inc(recipients)
             case Refused():
                 self._health.refused(dispatch, outcome)
                 more = await self._refuse(dispatch, outcome)

@@ -9,6 +9,7 @@ import structlog
 
 from jobs.eventing.client import AT_ONCE, DEADLINE_SECONDS, EventClient
 from jobs.gateway.eventing import EventDelivery, EventResult
+from jobs.runtime.metrics import EVENTS_DELIVERIES
 from jobs.runtime.outage import Outage
 
 log = structlog.get_logger()
@@ -88,6 +89,8 @@ class Requests:
 
     def _note(self, delivery: EventDelivery, result: EventResult) -> None:
         name, outage = delivery.endpoint, self._outages[delivery.endpoint]
+        outcome = "delivered" if result.error is None else "no_answer" if result.status is None else "refused"
+        EVENTS_DELIVERIES.labels(name, outcome).inc()
         if result.error is None:
             self._hung_at.pop(name, None)
             outage.recovered(endpoint=name)

@@ -4,6 +4,7 @@ from jobs.gateway.adopting import Adopting
 from jobs.gateway.auth_codes import AuthCodes
 from jobs.gateway.eventing import Eventing
 from jobs.gateway.lookups import Lookups
+from jobs.gateway.measures import Measuring
 from jobs.gateway.polling import Polling
 from jobs.gateway.recording import Recording
 from jobs.gateway.rpc import Rpc
@@ -14,7 +15,7 @@ from jobs.runtime.settings import SupabaseSettings
 from jobs.schema.installed import InstalledSchema
 
 
-class Gateway(Sending, Lookups, Polling, Recording, Upkeep, Adopting, AuthCodes, Eventing):
+class Gateway(Sending, Lookups, Polling, Recording, Upkeep, Adopting, AuthCodes, Eventing, Measuring):
     """The outbox's database functions. A method has the name of its function, without ``outbox_``.
 
     Every method is one call and may be repeated with the same arguments without a second effect. It raises

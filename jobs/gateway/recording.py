@@ -3,9 +3,13 @@
 import base64
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from jobs.gateway.rpc import Calls
 from jobs.providers.base import Inbound, Report, Summary, Unusable
+from jobs.runtime.metrics import MESSAGES_FINISHED
+
+_NOT_FINAL: Final = frozenset({"sent", "dispatched"})
 
 
 class Recording(Calls):
@@ -13,7 +17,7 @@ class Recording(Calls):
 
     async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
         """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
-        await self._rpc.call(
+        new = await self._rpc.call(
             "outbox_record_reports",
             {
                 "p_source": source,
@@ -26,6 +30,7 @@ class Recording(Calls):
                 "p_raws": [report.raw for report in reports],
             },
         )
+        _count_finished(reports, new)
 
     async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:
         """Record messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
@@ -62,6 +67,13 @@ class Recording(Calls):
     async def record_rejected_callbacks(self, count: int) -> None:
         """Record that ``count`` signed callbacks were rejected, and have the reconcile job run now."""
         await self._rpc.call("outbox_record_rejected_callbacks", {"p_count": count})
+
+
+def _count_finished(reports: Sequence[Report], new: int) -> None:
+    """Count the final reports that were new. Of a call with repeats, the database does not tell which ones they are."""
+    final = [report for report in reports if report.status not in _NOT_FINAL]
+    for report in final[: max(new, 0)]:
+        MESSAGES_FINISHED.labels(report.status, "" if report.code is None else str(report.code)).inc()
 
 
 def _text(at: datetime | None) -> str:

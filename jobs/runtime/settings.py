@@ -289,6 +289,21 @@ class ProcessSettings(BaseSettings):
     outbox_run_dir: Path | None = None
 
 
+class MetricsSettings(BaseSettings):
+    """Where `outbox run` gives metrics, and who may read them anywhere. Without a port it gives none."""
+
+    model_config = checks.CONFIG
+
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    metrics_host: str = "127.0.0.1"
+    metrics_token: SecretStr | None = None
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _token(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else checks.header_safe(value)
+
+
 class TelemetrySettings(BaseSettings):
     """Logs and errors."""
 
@@ -324,6 +339,7 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     WebhookSettings,
     EventsSettings,
     ProcessSettings,
+    MetricsSettings,
     TelemetrySettings,
 )
 """Every group. docs/settings.md documents the settings of them all."""

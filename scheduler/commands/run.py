@@ -12,7 +12,7 @@ from jobs.runtime.waking import Wakings
 from jobs.schema import releases
 from jobs.schema.admission import SchemaUnfit
 from jobs.schema.releases import BrokenPackage, Releases
-from scheduler.assemble import RunSettings, assembled, listener
+from scheduler.assemble import RunSettings, assembled, listener, scraped
 from scheduler.commands.terminal import Failed
 from scheduler.process import Process
 from scheduler.signals import on_stop
@@ -50,7 +50,10 @@ async def _run(chosen: RunSettings, known: Releases, *, once: bool) -> int:
         on_stop(process.stop, exit_code=1 if once else 0)
         if once:
             return 0 if await process.run_once() else 1
-        async with liveness.answering("scheduler", chosen.process.outbox_run_dir, process.problem):
+        async with (
+            liveness.answering("scheduler", chosen.process.outbox_run_dir, process.problem),
+            scraped(chosen, engine, known),
+        ):
             await process.run()
     return 0
 

@@ -24,14 +24,14 @@ declare
     'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person', 'outbox_finish_adoption',
     'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready', 'outbox_list_event_deliveries',
     'outbox_list_held', 'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes',
-    'outbox_list_senders', 'outbox_match_again', 'outbox_person_messages', 'outbox_person_numbers',
-    'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report',
-    'outbox_record_clocks', 'outbox_record_event_results', 'outbox_record_failed_lookup',
-    'outbox_record_missed_lookup', 'outbox_remove_event_endpoint', 'outbox_remove_route',
-    'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule', 'outbox_resume_restored',
-    'outbox_rotate_event_secret', 'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms',
-    'outbox_send_sms_over_http', 'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender',
-    'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
+    'outbox_list_senders', 'outbox_match_again', 'outbox_metrics', 'outbox_person_messages',
+    'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure',
+    'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_event_results',
+    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_event_endpoint',
+    'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule',
+    'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep', 'outbox_send_held',
+    'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint', 'outbox_set_route',
+    'outbox_set_sender', 'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -14084,6 +14084,133 @@ begin
 end
 $$;
 
+create function outbox_engine.request_metrics(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'requests', jsonb_build_object(
+      'in_flight', c.requests - c.silent, 'silent', c.silent, 'ambiguous', a.requests, 'watched', w.requests),
+    'sending', c.messages,
+    'ambiguous', a.messages
+  )
+  from (
+    select count(*) as requests, count(*) filter (where silent_at <= p_now) as silent,
+      coalesce(sum(recipients), 0) as messages
+    from outbox_engine.claimed_dispatches
+  ) c
+  cross join (
+    select count(*) as requests, coalesce(sum(recipients), 0) as messages
+    from outbox_engine.dispatches
+    where lookup_at is not null and state = 'ambiguous'
+  ) a
+  cross join (
+    select count(*) as requests
+    from outbox_engine.dispatches
+    where lookup_at is not null and state = 'not_found'
+  ) w
+$$;
+
+create function outbox_engine.oldest_due_metrics(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'urgent', coalesce(extract(epoch from p_now - min(due_at) filter (where priority < 100)), 0),
+    'normal', coalesce(extract(epoch from p_now - min(due_at) filter (where priority >= 100)), 0)
+  )
+  from outbox_engine.first_rows()
+  where due_at <= p_now
+$$;
+
+create function outbox_engine.pause_metrics(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(distinct jsonb_build_object('plan', coalesce(p.plan, x.plan), 'kind', x.kind)), '[]')
+  from outbox_engine.plans p
+  full join (
+    select s.provider, s.plan, s.kind
+    from outbox_engine.plan_pauses s
+    where outbox_engine.stops_plan(s, p_now) and not s.replaced
+  ) x on (x.provider, x.plan) = (p.provider, p.plan)
+$$;
+
+create function outbox_engine.woken_metric(p_now timestamptz, p_most integer) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+  v_plan json;
+begin
+  select count(*) into v_count
+  from (
+    select
+    from (select distinct route, priority from outbox_engine.priorities) p
+    cross join lateral (
+      select
+      from public.outbox o
+      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at <= p_now
+      offset 0
+    ) w
+    limit p_most + 1
+  ) found;
+  if v_count > p_most then
+    execute format(
+      'explain (format json) select from public.outbox where queue = ''w'' and due_at <= %L', p_now)
+    into v_plan;
+    v_count := greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
+  end if;
+  return v_count;
+end
+$$;
+
+create function public.outbox_metrics() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_most constant integer := 5000;
+  v_requests constant jsonb := outbox_engine.request_metrics(v_now);
+  v_ready constant jsonb := outbox_engine.count_or_estimate(
+    'select from public.outbox where queue = ''r''', v_most);
+  -- Without a condition on the time: the planner takes that for independent of the queue, and halves.
+  v_waiting constant jsonb := outbox_engine.count_or_estimate(
+    'select from public.outbox where queue = ''w''', v_most);
+  v_woken constant bigint := least(
+    outbox_engine.woken_metric(v_now, v_most), (v_waiting ->> 'count')::bigint);
+begin
+  return jsonb_build_object(
+    'queue', jsonb_build_object(
+      'due', (v_ready ->> 'count')::bigint + v_woken,
+      'scheduled', (v_waiting ->> 'count')::bigint - v_woken,
+      'sending', v_requests -> 'sending',
+      'ambiguous', v_requests -> 'ambiguous'),
+    'oldest_due_seconds', outbox_engine.oldest_due_metrics(v_now),
+    'pauses', outbox_engine.pause_metrics(v_now),
+    'requests', v_requests -> 'requests',
+    'duplicate_sends', (
+      select count(*) from outbox_engine.duplicate_sends where confirmed_at is not null
+    ),
+    'reports_missing_batches', (
+      select count(*)
+      from (
+        select from outbox_engine.dispatches
+        where reconcile_at is not null and reconciliations > 0
+        limit v_most
+      ) x
+    ),
+    'alarms_pending', (select count(*) from (select from outbox_engine.unlogged_alarms limit v_most) x),
+    'ticks', (
+      select coalesce(jsonb_agg(to_jsonb(t)), '[]')
+      from (
+        select job, plan, extract(epoch from max(at)) as at
+        from outbox_engine.heartbeats
+        group by job, plan
+      ) t
+    )
+  );
+end
+$$;
+
 create function outbox_engine.live_plans() returns table (provider text, plan text)
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -15909,6 +16036,8 @@ revoke all on function public.outbox_bind from public, anon, authenticated, serv
 grant execute on function public.outbox_bind to service_role;
 revoke all on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held from public, anon, authenticated, service_role;
 grant execute on function public.outbox_forget_adopted, public.outbox_list_held, public.outbox_send_held to service_role;
+revoke all on function public.outbox_metrics from public, anon, authenticated, service_role;
+grant execute on function public.outbox_metrics to service_role;
 revoke all on function public.outbox_list_routes, public.outbox_match_again, public.outbox_remove_route, public.outbox_set_route from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_routes, public.outbox_match_again, public.outbox_remove_route, public.outbox_set_route to service_role;
 revoke all on function public.outbox_list_senders, public.outbox_remove_sender, public.outbox_set_sender from public, anon, authenticated, service_role;

@@ -992,6 +992,10 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_metrics: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
       outbox_pause: {
         Args: {
           p_provider: string

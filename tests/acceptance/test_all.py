@@ -1,6 +1,5 @@
 """`outbox all` as an operator runs it: what is killed comes back, and all stop together."""
 
-import json
 import os
 import signal
 import subprocess
@@ -9,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 
 import httpx
 import pytest
@@ -43,15 +41,10 @@ class All:
 
     def __init__(self, process: "subprocess.Popen[bytes]", log: Path, settings: dict[str, str]) -> None:
         self.process, self.log, self.settings = process, Log(log), settings
-        self._path = log
-
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [found for line in lines if line.endswith("}\n") and (found := json.loads(line))["event"] == event]
 
     def member(self, name: str) -> processes.Identity | None:
         """The latest process of this name, None if it has ended."""
-        started = [line["pid"] for line in self.lines("process.started") if line["name"] == name]
+        started = [line["pid"] for line in self.log.lines("process.started") if line["name"] == name]
         return processes.identify(started[-1]) if started else None
 
     def healthy(self) -> bool:
@@ -79,7 +72,7 @@ def running(settings: dict[str, str]) -> Iterator[All]:
 
 def test_killed_process_comes_back_and_all_stop(stack: LocalStack, sinch: Running, db: Connection, tmp_path: Path) -> None:
     with running(environment(stack, sinch, tmp_path)) as everything:
-        (listening,) = everything.lines("webhook.listening")
+        (listening,) = everything.log.lines("webhook.listening")
         assert listening["process"] == "webhook"
         callback = httpx.post(f"http://127.0.0.1:{listening['port']}{DELIVERY}", **signed(report()), trust_env=False)
         assert callback.status_code == 204
@@ -92,7 +85,7 @@ def test_killed_process_comes_back_and_all_stop(stack: LocalStack, sinch: Runnin
                 lambda name=name, killed=killed: everything.member(name) not in {None, killed} and everything.healthy(),  # type: ignore[misc]
                 WAIT_SECONDS,
             )
-        assert [(line["name"], line["code"]) for line in everything.lines("process.ended")] == [
+        assert [(line["name"], line["code"]) for line in everything.log.lines("process.ended")] == [
             ("scheduler", -signal.SIGKILL),
             ("webhook", -signal.SIGKILL),
         ]

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
+import httpx
 import pytest
 
 from sandbox.local import processes
@@ -46,6 +48,10 @@ class Log:
 
     def events(self) -> list[str]:
         return [json.loads(line)["event"] for line in self._lines() if line.startswith("{")]
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The events of this name, with their fields."""
+        return [found for line in self._lines() if line.startswith("{") and (found := json.loads(line))["event"] == event]
 
     def plain(self) -> list[str]:
         """The lines that are no events."""
@@ -95,6 +101,8 @@ def once(settings: dict[str, str], *options: str) -> Ran:
         ("LEASE_SECONDS", "soon"),
         ("ALLOWED_COUNTRIES", "UK"),
         ("OUTBOX_DB_URL", "somewhere"),
+        ("METRICS_PORT", "many"),
+        ("METRICS_TOKEN", "two words"),
         ("SENTRY_DSN", "nonsense"),
         ("LOG_LEVEL", "loud"),
     ],
@@ -187,9 +195,16 @@ def test_secrets_and_numbers_stay_out_of_the_log(stack: LocalStack, sinch: Runni
 
 
 def test_new_rows_are_sent_until_sigterm(stack: LocalStack, sinch: Running, db: Connection) -> None:
-    with scheduler(environment(stack, sinch)) as (child, _):
+    """Meanwhile the process gives metrics."""
+    with scheduler({**environment(stack, sinch), "METRICS_PORT": "0"}) as (child, log):
         insert(db, 5)
         assert processes.wait_until(lambda: statuses(db) == {"sent": 5}, WAIT_SECONDS)
+        port = log.lines("metrics.listening")[0]["port"]
+        url = f"http://127.0.0.1:{port}"
+        accepted = f'outbox_messages_accepted_total{{plan="{sinch.plan.id}"}} 5.0'
+        assert processes.wait_until(lambda: accepted in httpx.get(f"{url}/metrics", trust_env=False).text, WAIT_SECONDS)
+        assert "outbox_database_up 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text
+        assert httpx.get(f"{url}/", trust_env=False).status_code == 404
 
         child.send_signal(signal.SIGTERM)
 

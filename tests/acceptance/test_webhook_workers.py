@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -189,6 +190,32 @@ def test_failures_of_a_source_count_across_workers(app: App) -> None:
     assert set(answers) == {401, 429}
     assert answers.count(401) < FAILURES
     assert set(answers[-FAILURES:]) == {429}
+
+
+def test_any_worker_gives_the_sum_of_metrics(app: App) -> None:
+    """A worker that was killed counts on."""
+    before = len(app.serving())
+    rejected = [app.post(json=report()) for _ in range(10)]
+    assert set(rejected) <= {401, 429}
+
+    def counts() -> set[float]:
+        return {total(app) for _ in range(10)}
+
+    (counted,) = counts()
+    os.kill(app.workers()[0].pid, signal.SIGKILL)
+    assert processes.wait_until(lambda: len(app.events("worker.started")) == 3, WAIT_SECONDS)
+    assert processes.wait_until(lambda: counts() == {counted}, WAIT_SECONDS)
+    assert (before, counted >= 10) == (2, True)
+
+
+def total(app: App) -> float:
+    """The rejected callbacks that one worker tells, asked on a connection of its own; 0 where it does not answer."""
+    try:
+        text = httpx.get(f"{app.url}/metrics", trust_env=False, timeout=30).text
+    except httpx.HTTPError:
+        return 0
+    found = re.search(r'^outbox_callbacks_total\{provider="sinch",result="rejected"\} (.+)$', text, re.MULTILINE)
+    return float(found[1]) if found else 0
 
 
 def test_rejected_callbacks_of_both_are_one_alarm(app: App, db: Connection) -> None:

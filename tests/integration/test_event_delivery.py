@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.gateway import Gateway
+from jobs.runtime.metrics import REGISTRY
 from sandbox.local.stack import LocalStack
 from sandbox.receiver.app import Receiver
 from sandbox.receiver.server import receiving
@@ -113,12 +114,20 @@ async def test_lost_record_sends_event_again(
     assert [(status, attempts) for _, _, status, attempts, _ in rows(db)] == [("delivered", 1)]
 
 
+def attempts_counted() -> list[float]:
+    """The attempts that were refused, and those that delivered, as the process counts them."""
+    name = "outbox_events_deliveries_total"
+    outcomes = [{"endpoint": "orders", "outcome": outcome} for outcome in ("refused", "delivered")]
+    return [REGISTRY.get_sample_value(name, labels) or 0.0 for labels in outcomes]
+
+
 async def test_refused_event_is_repeated_by_schedule(
     make_rig: MakeRig, clocks: Clocks, db: Connection, receiver: Receiver
 ) -> None:
     rig = await make_rig()
     add(db, f"{receiver.url}/hook")
     insert(db)
+    before = attempts_counted()
     receiver.answers = [500, 429]
     await deliver(rig, clocks)
     assert rows(db)[0][2:] == ("pending", 1, 500)
@@ -129,6 +138,7 @@ async def test_refused_event_is_repeated_by_schedule(
         assert len(receiver.received) == sent
 
     assert rows(db)[0][2:] == ("delivered", 3, 204)
+    assert [after - old for after, old in zip(attempts_counted(), before, strict=True)] == [2, 1]
     assert len({one.event_id for one in receiver.received}) == 1
     assert len({one.body for one in receiver.received}) == 1
 

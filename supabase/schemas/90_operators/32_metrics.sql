@@ -1,0 +1,140 @@
+-- Metrics: what the database knows of the outbox, for `GET /metrics` of each process.
+
+-- How many requests to the provider are open, and how many messages are in them.
+create function outbox_engine.request_metrics(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'requests', jsonb_build_object(
+      'in_flight', c.requests - c.silent, 'silent', c.silent, 'ambiguous', a.requests, 'watched', w.requests),
+    'sending', c.messages,
+    'ambiguous', a.messages
+  )
+  from (
+    select count(*) as requests, count(*) filter (where silent_at <= p_now) as silent,
+      coalesce(sum(recipients), 0) as messages
+    from outbox_engine.claimed_dispatches
+  ) c
+  cross join (
+    select count(*) as requests, coalesce(sum(recipients), 0) as messages
+    from outbox_engine.dispatches
+    where lookup_at is not null and state = 'ambiguous'
+  ) a
+  cross join (
+    select count(*) as requests
+    from outbox_engine.dispatches
+    where lookup_at is not null and state = 'not_found'
+  ) w
+$$;
+
+-- How many seconds the oldest due message has waited: urgent ones, and the others. 0 where none is due.
+create function outbox_engine.oldest_due_metrics(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'urgent', coalesce(extract(epoch from p_now - min(due_at) filter (where priority < 100)), 0),
+    'normal', coalesce(extract(epoch from p_now - min(due_at) filter (where priority >= 100)), 0)
+  )
+  from outbox_engine.first_rows()
+  where due_at <= p_now
+$$;
+
+-- Each pause of each plan, and one line without a kind for each plan that is not paused.
+create function outbox_engine.pause_metrics(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(
+    jsonb_agg(distinct jsonb_build_object('plan', coalesce(p.plan, x.plan), 'kind', x.kind)), '[]')
+  from outbox_engine.plans p
+  full join (
+    select s.provider, s.plan, s.kind
+    from outbox_engine.plan_pauses s
+    where outbox_engine.stops_plan(s, p_now) and not s.replaced
+  ) x on (x.provider, x.plan) = (p.provider, p.plan)
+$$;
+
+-- How many scheduled messages are due that no claim has made ready. Counts up to `p_most` in the index of
+-- each queue. Beyond that it takes the planner's estimate of a plain condition: that of the count itself
+-- guesses how many queues there are.
+create function outbox_engine.woken_metric(p_now timestamptz, p_most integer) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+  v_plan json;
+begin
+  select count(*) into v_count
+  from (
+    select
+    from (select distinct route, priority from outbox_engine.priorities) p
+    cross join lateral (
+      select
+      from public.outbox o
+      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at <= p_now
+      offset 0
+    ) w
+    limit p_most + 1
+  ) found;
+  if v_count > p_most then
+    execute format(
+      'explain (format json) select from public.outbox where queue = ''w'' and due_at <= %L', p_now)
+    into v_plan;
+    v_count := greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
+  end if;
+  return v_count;
+end
+$$;
+
+-- Called by each process that is scraped, at most every ten seconds. Takes milliseconds with millions of
+-- messages: counts end at 5,000, and the planner's estimate takes their place.
+create function public.outbox_metrics() returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_most constant integer := 5000;
+  v_requests constant jsonb := outbox_engine.request_metrics(v_now);
+  v_ready constant jsonb := outbox_engine.count_or_estimate(
+    'select from public.outbox where queue = ''r''', v_most);
+  -- Without a condition on the time: the planner takes that for independent of the queue, and halves.
+  v_waiting constant jsonb := outbox_engine.count_or_estimate(
+    'select from public.outbox where queue = ''w''', v_most);
+  v_woken constant bigint := least(
+    outbox_engine.woken_metric(v_now, v_most), (v_waiting ->> 'count')::bigint);
+begin
+  return jsonb_build_object(
+    'queue', jsonb_build_object(
+      'due', (v_ready ->> 'count')::bigint + v_woken,
+      'scheduled', (v_waiting ->> 'count')::bigint - v_woken,
+      'sending', v_requests -> 'sending',
+      'ambiguous', v_requests -> 'ambiguous'),
+    'oldest_due_seconds', outbox_engine.oldest_due_metrics(v_now),
+    'pauses', outbox_engine.pause_metrics(v_now),
+    'requests', v_requests -> 'requests',
+    'duplicate_sends', (
+      select count(*) from outbox_engine.duplicate_sends where confirmed_at is not null
+    ),
+    'reports_missing_batches', (
+      select count(*)
+      from (
+        select from outbox_engine.dispatches
+        where reconcile_at is not null and reconciliations > 0
+        limit v_most
+      ) x
+    ),
+    'alarms_pending', (select count(*) from (select from outbox_engine.unlogged_alarms limit v_most) x),
+    'ticks', (
+      select coalesce(jsonb_agg(to_jsonb(t)), '[]')
+      from (
+        select job, plan, extract(epoch from max(at)) as at
+        from outbox_engine.heartbeats
+        group by job, plan
+      ) t
+    )
+  );
+end
+$$;
+
+-- Called by processes, with the server's key.
+revoke all on function public.outbox_metrics from public, anon, authenticated, service_role;
+grant execute on function public.outbox_metrics to service_role;

@@ -1,0 +1,108 @@
+"""Metrics of the real database, and those that jobs and callbacks count."""
+
+from datetime import UTC, datetime, timedelta
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from jobs.gateway.exposition import Exposition
+from jobs.gateway.gateway import Gateway
+from jobs.runtime.metrics import REGISTRY
+from sandbox.simulator import control as faults
+from sandbox.simulator.server import Running
+from tests.engine import Rig, insert, later
+from tests.integration.test_webhook_database import final, sent
+from tests.integration.webhook_app import DELIVERY, report, serving, signed
+from tests.stack import Connection
+
+Samples = dict[tuple[str, tuple[str, ...]], float]
+
+
+async def scraped(gateway: Gateway) -> Samples:
+    """Every sample by its name and the values of its labels."""
+    _, text = await Exposition(gateway.metrics, token=None, schema=2).render()
+    return {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def counted(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_queue_requests_and_pauses_are_measured(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+    start = datetime(2027, 1, 1, 10, tzinfo=UTC)
+    db.execute("update outbox_engine.clock set frozen_at = %s", [start])
+    sinch.control.add(faults.timeout_after_accepting())
+    insert(db, 5, body="lost")
+    await rig.tick("dispatch")
+    insert(db, 2)
+    later(db, "60 seconds")
+    insert(db, 1, first=10, priority=0)
+    # Its time comes, and no claim wakes it.
+    insert(db, 1, first=20, send_at=start + timedelta(seconds=70))
+    insert(db, 3, first=30, send_at=start + timedelta(days=1))
+    db.execute("select public.outbox_pause(null, null, null, 600, 'wrong prices')")
+    later(db, "30 seconds")
+
+    found = await scraped(gateway)
+
+    plan = sinch.plan.id
+    for (name, *labels), value in {
+        ("queue_messages", "due"): 4,
+        ("queue_messages", "scheduled"): 3,
+        ("queue_messages", "sending"): 0,
+        ("queue_messages", "ambiguous"): 5,
+        ("queue_oldest_due_seconds", "urgent"): 30,
+        ("queue_oldest_due_seconds", "normal"): 90,
+        ("requests_open", "in_flight"): 0,
+        ("requests_open", "silent"): 0,
+        ("requests_open", "ambiguous"): 1,
+        ("requests_open", "watched"): 0,
+        ("plan_paused", plan, "operator"): 1,
+        ("duplicate_sends_total",): 0,
+        ("reports_missing_batches",): 0,
+        ("alarms_pending",): 0,
+        ("job_last_tick_timestamp_seconds", "dispatch", plan): start.timestamp(),
+    }.items():
+        assert (name, labels, found[f"outbox_{name}", tuple(labels)]) == (name, labels, value)
+
+
+async def test_plan_without_pause_is_measured_as_zero(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+    insert(db)
+    await rig.tick("dispatch")
+
+    found = await scraped(gateway)
+
+    assert {key: value for key, value in found.items() if key[0] == "outbox_plan_paused"} == {
+        ("outbox_plan_paused", (sinch.plan.id, "")): 0
+    }
+    assert found["outbox_queue_oldest_due_seconds", ("normal",)] == 0
+
+
+async def test_sending_and_callbacks_are_counted(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+    def values() -> list[float]:
+        plan = sinch.plan.id
+        return [
+            counted("outbox_provider_requests_total", plan=plan, operation="send", outcome="accepted"),
+            counted("outbox_provider_request_duration_seconds_count", plan=plan, operation="send"),
+            counted("outbox_messages_accepted_total", plan=plan),
+            counted("outbox_messages_finished_total", status="delivered", code="0"),
+            counted("outbox_callbacks_total", provider="sinch", result="recorded"),
+            counted("outbox_callbacks_total", provider="sinch", result="rejected"),
+            counted("outbox_callbacks_total", provider="sinch", result="unusable"),
+            counted("outbox_callback_duration_seconds_count", provider="sinch"),
+        ]
+
+    before, claims = values(), counted("outbox_claim_duration_seconds_count")
+    _, batch_id = await sent(rig, db, 2)
+    async with serving(gateway) as client:
+        for n in (0, 1, 1):
+            assert (await client.post(DELIVERY, **signed(final(batch_id, n)))).status_code == 204
+        await client.post(DELIVERY, **signed(report(), secret="wrong"))
+        await client.post(DELIVERY, **signed({"type": "a new one"}))
+
+    # The repeated report finishes nothing.
+    assert [after - old for after, old in zip(values(), before, strict=True)] == [1, 1, 2, 2, 3, 1, 1, 5]
+    assert counted("outbox_claim_duration_seconds_count") > claims
