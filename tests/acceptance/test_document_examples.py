@@ -69,6 +69,8 @@ NOT_RUN = {
     ("install",): "asks, and writes into a project",
     ("events",): "needs a server that takes events",
     ("receiver",): "does not end",
+    ("all",): "does not end",
+    ("health",): "asks processes that run on this machine",
     ("adopt",): "needs a database that was restored",
     ("held", "--send"): "needs a message that is held since a restore",
 }
@@ -146,14 +148,18 @@ def run_sql(found: Sequence[Block], stack: LocalStack) -> None:
 
 
 def run_javascript(document: Path, stack: LocalStack) -> None:
-    """All examples of a document in one process."""
+    """All examples of a document in one process. What is only read may import modules, and is read one by one."""
     found = [block.text for block in blocks(document, "js")]
-    if not found:
-        return
-    program = CLIENT + "".join(text if document.name in SHARE_CONSTANTS else f"{{\n{text}}}\n" for text in found)
-    check = ["--check"] if document.name in ONLY_READ else []
+    if document.name in ONLY_READ:
+        for text in found:
+            node(text, stack, "--check")
+    elif found:
+        node(CLIENT + "".join(text if document.name in SHARE_CONSTANTS else f"{{\n{text}}}\n" for text in found), stack)
+
+
+def node(program: str, stack: LocalStack, *options: str) -> None:
     ran = subprocess.run(
-        [NODE, "--input-type=module", *check, "-"],
+        [NODE, "--input-type=module", *options, "-"],
         input=program,
         env={**os.environ, **stack.env, "NODE_PACKAGES": str(ROOT / "sandbox" / "node" / "package.json")},
         capture_output=True,
