@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from jobs.gateway.values import instant, moment
@@ -64,6 +64,14 @@ class Carrier:
     cannot_send: str | None
 
 
+def _until(text: str | None) -> datetime | None:
+    """A row of 0.1.0 may be due after the last day that Python knows."""
+    try:
+        return None if text is None else instant(text)
+    except ValueError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What a message waits for: an instant (None: it is due), the next probe of a content that is held, or one of its plans."""
@@ -74,8 +82,7 @@ class Waiting:
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Waiting":
-        until = None if row["until"] is None else instant(row["until"])
-        return cls(until, row["is_held"], tuple(Carrier(**one) for one in row["plans"]))
+        return cls(_until(row["until"]), row["is_held"], tuple(Carrier(**one) for one in row["plans"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13847,6 +13847,33 @@ begin
 end
 $$;
 
+create function outbox_engine.planned_rows(p_query text) returns bigint
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_plan json;
+begin
+  execute 'explain (format json) ' || p_query into v_plan;
+  return (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint;
+end
+$$;
+
+create or replace function outbox_engine.count_or_estimate(p_query text, p_bound integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+begin
+  execute format('select count(*) from (%s limit %s) found', p_query, p_bound + 1)
+  into v_count;
+  return jsonb_build_object(
+    'count', case
+      when v_count <= p_bound then v_count else greatest(v_count, outbox_engine.planned_rows(p_query))
+    end,
+    'exact', v_count <= p_bound);
+end
+$$;
+
 create or replace function outbox_engine.oldest_due(p_now timestamptz) returns timestamptz
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -13878,19 +13905,41 @@ begin
 end
 $$;
 
+create function outbox_engine.count_woken(p_now timestamptz, p_bound integer) returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_count bigint;
+begin
+  select count(*) into v_count
+  from (
+    select
+    from (select distinct route, priority from outbox_engine.priorities) p
+    cross join lateral (
+      select
+      from public.outbox o
+      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at <= p_now
+      offset 0
+    ) w
+    limit p_bound + 1
+  ) found;
+  if v_count > p_bound then
+    v_count := greatest(v_count, outbox_engine.planned_rows(
+      format('select from public.outbox where queue = ''w'' and due_at <= %L', p_now)));
+  end if;
+  return jsonb_build_object('count', v_count, 'exact', v_count <= p_bound);
+end
+$$;
+
 create or replace function outbox_engine.backlog_json(p_now timestamptz) returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_oldest timestamptz := outbox_engine.oldest_due(p_now);
   v_ready jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''r''', 20000);
-  v_woken jsonb := outbox_engine.count_or_estimate(
-    format('select from (select distinct route, priority from outbox_engine.priorities) p'
-      ' cross join lateral (select from public.outbox o'
-      ' where o.queue = ''w'' and o.route = p.route and o.priority = p.priority and o.due_at <= %L offset 0'
-      ') w', p_now), 20000);
-  v_waiting jsonb := outbox_engine.count_or_estimate(
-    format('select from public.outbox where queue = ''w'' and due_at > %L', p_now), 20000);
+  v_woken jsonb := outbox_engine.count_woken(p_now, 20000);
+  -- Without a condition on the time: the planner takes that for independent of the queue, and halves.
+  v_waiting jsonb := outbox_engine.count_or_estimate('select from public.outbox where queue = ''w''', 20000);
   v_held jsonb := outbox_engine.count_or_estimate('select from outbox_engine.waiting_held', 20000);
 begin
   return jsonb_build_object(
@@ -13899,7 +13948,8 @@ begin
     'oldest_due_at', v_oldest,
     'oldest_due_seconds', greatest(0, extract(epoch from p_now - v_oldest)),
     'scheduled', jsonb_build_object(
-      'count', greatest(0, (v_waiting ->> 'count')::bigint - (v_held ->> 'count')::bigint),
+      'count', greatest(0, (v_waiting ->> 'count')::bigint - (v_woken ->> 'count')::bigint
+        - (v_held ->> 'count')::bigint),
       'exact', (v_waiting ->> 'exact')::boolean and (v_held ->> 'exact')::boolean),
     'next_due_at', outbox_engine.next_scheduled(p_now),
     'held', v_held
@@ -14134,35 +14184,6 @@ as $$
   ) x on (x.provider, x.plan) = (p.provider, p.plan)
 $$;
 
-create function outbox_engine.woken_metric(p_now timestamptz, p_most integer) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_count bigint;
-  v_plan json;
-begin
-  select count(*) into v_count
-  from (
-    select
-    from (select distinct route, priority from outbox_engine.priorities) p
-    cross join lateral (
-      select
-      from public.outbox o
-      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at <= p_now
-      offset 0
-    ) w
-    limit p_most + 1
-  ) found;
-  if v_count > p_most then
-    execute format(
-      'explain (format json) select from public.outbox where queue = ''w'' and due_at <= %L', p_now)
-    into v_plan;
-    v_count := greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-  end if;
-  return v_count;
-end
-$$;
-
 create function public.outbox_metrics() returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -14172,11 +14193,11 @@ declare
   v_requests constant jsonb := outbox_engine.request_metrics(v_now);
   v_ready constant jsonb := outbox_engine.count_or_estimate(
     'select from public.outbox where queue = ''r''', v_most);
-  -- Without a condition on the time: the planner takes that for independent of the queue, and halves.
+  -- As `backlog_json` counts them.
   v_waiting constant jsonb := outbox_engine.count_or_estimate(
     'select from public.outbox where queue = ''w''', v_most);
   v_woken constant bigint := least(
-    outbox_engine.woken_metric(v_now, v_most), (v_waiting ->> 'count')::bigint);
+    (outbox_engine.count_woken(v_now, v_most) ->> 'count')::bigint, (v_waiting ->> 'count')::bigint);
 begin
   return jsonb_build_object(
     'queue', jsonb_build_object(

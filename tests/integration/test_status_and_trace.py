@@ -61,6 +61,24 @@ async def test_backlog_counts_due_and_scheduled_rows(operating: Operating, db: C
     assert backlog.next_due_at == start + timedelta(days=1)
 
 
+async def test_estimate_of_due_rows_counts_each_queue_once(db: Connection) -> None:
+    """The planner guesses how many queues there are, and a count over all of them came out forty times too high."""
+    db.execute(
+        "insert into public.outbox (recipient, body, priority, send_at) "
+        "select '+12025550100', 'x', n % 8, outbox_engine.now() + interval '1 minute' from generate_series(1, 400) n"
+    )
+    later(db, "120 seconds")
+    db.execute("analyze public.outbox")
+    db.execute("analyze outbox_engine.priorities")
+
+    row = db.execute("select outbox_engine.count_woken(outbox_engine.now(), 100)").fetchone()
+
+    assert row is not None
+    answer: Any = row[0]
+    assert answer["exact"] is False
+    assert 300 <= answer["count"] <= 500
+
+
 async def test_slow_count_is_marked_as_an_estimate(db: Connection) -> None:
     insert(db, 200)
     db.execute("analyze public.outbox")

@@ -53,38 +53,6 @@ as $$
   ) x on (x.provider, x.plan) = (p.provider, p.plan)
 $$;
 
--- How many scheduled messages are due that no claim has made ready. Counts up to `p_most` in the index of
--- each queue. Beyond that it takes the planner's estimate of a plain condition: that of the count itself
--- guesses how many queues there are.
-create function outbox_engine.woken_metric(p_now timestamptz, p_most integer) returns bigint
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_count bigint;
-  v_plan json;
-begin
-  select count(*) into v_count
-  from (
-    select
-    from (select distinct route, priority from outbox_engine.priorities) p
-    cross join lateral (
-      select
-      from public.outbox o
-      where o.queue = 'w' and o.route = p.route and o.priority = p.priority and o.due_at <= p_now
-      offset 0
-    ) w
-    limit p_most + 1
-  ) found;
-  if v_count > p_most then
-    execute format(
-      'explain (format json) select from public.outbox where queue = ''w'' and due_at <= %L', p_now)
-    into v_plan;
-    v_count := greatest(v_count, (v_plan -> 0 -> 'Plan' ->> 'Plan Rows')::bigint);
-  end if;
-  return v_count;
-end
-$$;
-
 -- Called by each process that is scraped, at most every ten seconds. Takes milliseconds with millions of
 -- messages: counts end at 5,000, and the planner's estimate takes their place.
 create function public.outbox_metrics() returns jsonb
@@ -96,11 +64,11 @@ declare
   v_requests constant jsonb := outbox_engine.request_metrics(v_now);
   v_ready constant jsonb := outbox_engine.count_or_estimate(
     'select from public.outbox where queue = ''r''', v_most);
-  -- Without a condition on the time: the planner takes that for independent of the queue, and halves.
+  -- As `backlog_json` counts them.
   v_waiting constant jsonb := outbox_engine.count_or_estimate(
     'select from public.outbox where queue = ''w''', v_most);
   v_woken constant bigint := least(
-    outbox_engine.woken_metric(v_now, v_most), (v_waiting ->> 'count')::bigint);
+    (outbox_engine.count_woken(v_now, v_most) ->> 'count')::bigint, (v_waiting ->> 'count')::bigint);
 begin
   return jsonb_build_object(
     'queue', jsonb_build_object(
