@@ -58,14 +58,18 @@ class EventClient:
             url = endpoint_url(delivery.url, allows_private=self._allows_private)
         except ValueError as error:
             return _failed(delivery, f"the URL {error}")
+        if not any(map(key_of, delivery.secrets)):
+            return _failed(delivery, "the endpoint has no secret: outbox events rotate makes one")
         raw = delivery.payload.encode()
         signed = signed_headers(delivery.secrets, raw, event_id=delivery.event_id, now=time.time())
+        # httpcore would leave out the brackets of an IPv6 address.
+        headers = [("Host", url.netloc.decode()), *_HEADERS, *signed.items()]
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         answer: httpcore.Response | None = None
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._http.stream("POST", target, headers=[*_HEADERS, *signed.items()], content=raw) as answer,
+                self._http.stream("POST", target, headers=headers, content=raw) as answer,
             ):
                 await _read_some(answer)
         except TimeoutError:

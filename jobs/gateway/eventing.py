@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -23,10 +23,10 @@ class EventDelivery:
     lease: int
     endpoint: str
     url: str
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     event_id: str
     type: str
-    payload: str
+    payload: str = field(repr=False)
     attempt: int
 
     @classmethod
@@ -36,7 +36,7 @@ class EventDelivery:
             lease=row["lease"],
             endpoint=row["endpoint"],
             url=row["url"],
-            secrets=tuple(row["secrets"]),
+            secrets=tuple(row["secrets"] or ()),
             event_id=row["event_id"],
             type=row["type"],
             payload=row["payload"],
@@ -144,7 +144,7 @@ class AddedEndpoint:
 
     name: str
     url: str
-    secret: str
+    secret: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -462,8 +462,10 @@ comment on column public.outbox_event_endpoints.failing_since is
 -- What the engine keeps of an endpoint.
 create table outbox_engine.event_lanes (
   endpoint_id bigint primary key,
-  -- It gets the events of messages whose history rows have a higher id.
+  -- It gets the events of messages whose history rows have a higher id, and once it is disabled those up to
+  -- the last id that was drawn by then.
   history_after bigint not null,
+  history_until bigint,
   -- How many requests failed since one succeeded, and before when no more are made.
   failures integer not null default 0,
   probe_at timestamptz
@@ -604,6 +606,7 @@ create type outbox_engine.event_lane as (
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  history_until bigint,
   is_failing boolean,
   share integer,
   free integer,
@@ -11154,6 +11157,18 @@ begin
 end
 $$;
 
+create function outbox_engine.has_unfinished_endpoints() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_event_endpoints e
+    join outbox_engine.event_lanes l on l.endpoint_id = e.id
+    where l.history_until > (select f.followed_to from outbox_engine.event_follow f));
+end
+$$;
+
 create function outbox_engine.has_event_endpoints() returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -11210,7 +11225,8 @@ begin
     return f.safe_to;
   elsif v_last < f.safe_to then
     -- The ids began again: the owner emptied the history and restarted them.
-    update outbox_engine.event_lanes set history_after = least(history_after, v_last);
+    update outbox_engine.event_lanes
+    set history_after = least(history_after, v_last), history_until = least(history_until, v_last);
     update outbox_engine.event_follow
     set followed_to = least(followed_to, v_last), safe_to = v_last, marked_to = null, marked_by = null,
       marked_at = null;
@@ -11476,6 +11492,17 @@ begin
 end
 $$;
 
+create function outbox_engine.after_restored() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform setval('public.outbox_events_id_seq', outbox_engine.last_history_id() + 1000000000);
+  perform setval('outbox_engine.notices_id_seq', n.last_value + 1000000000)
+  from outbox_engine.notices_id_seq n;
+  return null;
+end
+$$;
+
 create function outbox_engine.taken_events(p_lanes outbox_engine.event_lane[]) returns integer
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
@@ -11608,6 +11635,7 @@ begin
       row_number() over (partition by l.endpoint_id order by f.history_id) as place
     from found f
     join unnest(p_lanes) l on f.history_id > l.history_after
+      and (l.history_until is null or f.history_id <= l.history_until)
       and outbox_engine.wants_event(l.event_types, f.type)
       and not outbox_engine.was_told(l.endpoint_id, f.outbox_id, f.history_id, f.message_status)
   ),
@@ -11631,8 +11659,8 @@ begin
   select (select count(*) from found), (select max(f.history_id) from found f),
     (select max(a.read_to) from announced a), array(
       select row(
-        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.is_failing, l.share, l.free,
-        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.history_until, l.is_failing,
+        l.share, l.free, l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
       )::outbox_engine.event_lane
       from unnest(p_lanes) with ordinality l
       order by l.ordinality
@@ -11694,6 +11722,7 @@ begin
     outbox_engine.notice_body(n::outbox_engine.notices, l.include_recipient)
   from taken n
   join unnest(p_lanes) l on coalesce(n.endpoint_id, l.endpoint_id) = l.endpoint_id
+    and l.history_until is null
     and outbox_engine.wants_event(l.event_types, n.type)
   order by n.id, l.endpoint_id
   on conflict do nothing;
@@ -11711,20 +11740,24 @@ returns outbox_engine.event_lane[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(row(
-    x.id, x.include_recipient, x.event_types, x.history_after, x.is_failing, case
+    x.id, x.include_recipient, x.event_types, x.history_after, x.history_until, x.is_failing, case
+      when x.is_disabled then 0
       when not x.is_failing then ceil(p_claim.most / x.endpoints::numeric)::integer
       when coalesce(not x.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
     end, 0, '{}'
-  )::outbox_engine.event_lane order by (x.place + p_claim.token) % x.endpoints), '{}')
+  )::outbox_engine.event_lane order by x.is_disabled, (x.place + p_claim.token) % greatest(x.endpoints, 1)), '{}')
   from (
-    select e.*, l.history_after, l.probe_at,
-      l.failures >= outbox_engine.failures_before_probes() as is_failing,
-      count(*) over () as endpoints, row_number() over (order by e.id) as place
+    select e.*, l.history_after, l.history_until, l.probe_at, d.is_disabled,
+      d.is_disabled or l.failures >= outbox_engine.failures_before_probes() as is_failing,
+      count(*) filter (where not d.is_disabled) over () as endpoints,
+      row_number() over (order by e.id) as place
     from public.outbox_event_endpoints e
     join outbox_engine.event_lanes l on l.endpoint_id = e.id
-    where e.disabled_at is null
+    cross join lateral (select e.disabled_at is not null) d (is_disabled)
+    where not d.is_disabled
+      or l.history_until > (select f.followed_to from outbox_engine.event_follow f)
   ) x
 $$;
 
@@ -11868,7 +11901,7 @@ declare
   v_lanes outbox_engine.event_lane[];
   v_goes_on boolean := false;
 begin
-  if not outbox_engine.has_event_endpoints() then
+  if not outbox_engine.has_event_endpoints() and not outbox_engine.has_unfinished_endpoints() then
     return jsonb_build_object(
       'deliveries', '[]'::jsonb, 'endpoints', 0, 'waiting', 0, 'more', false, 'waits_since', null);
   end if;
@@ -11990,6 +12023,8 @@ begin
   if v_name is null then
     return null;
   end if;
+  update outbox_engine.event_lanes set history_until = outbox_engine.last_history_id()
+  where endpoint_id = p_endpoint_id;
   perform outbox_engine.alarm('event_endpoint.disabled', jsonb_build_object(
     'endpoint', v_name, 'reason', p_reason, 'error', p_error));
   return jsonb_build_object('endpoint', v_name, 'reason', p_reason);
@@ -12089,6 +12124,10 @@ declare
   e public.outbox_event_endpoints;
 begin
   if p_lock then
+    -- The lane first, as results of requests do.
+    perform from outbox_engine.event_lanes l
+    where l.endpoint_id = (select id from public.outbox_event_endpoints where name = p_name)
+    for update;
     perform from public.outbox_event_endpoints where name = p_name for update;
   end if;
   select * into e from public.outbox_event_endpoints where name = p_name;
@@ -12152,14 +12191,18 @@ begin
   insert into outbox_engine.event_follow default values on conflict do nothing;
   perform from outbox_engine.event_follow for update;
   v_last := outbox_engine.last_history_id();
-  if not outbox_engine.has_event_endpoints() then
+  if not outbox_engine.has_event_endpoints() and not outbox_engine.has_unfinished_endpoints() then
     update outbox_engine.event_follow
     set followed_to = v_last, safe_to = v_last, marked_to = null, marked_by = null, marked_at = null;
   end if;
   insert into outbox_engine.event_lanes (endpoint_id, history_after)
   values (p_endpoint_id, v_last)
   on conflict (endpoint_id) do update
-  set history_after = excluded.history_after, failures = 0, probe_at = null;
+  set history_until = null, failures = 0, probe_at = null,
+    history_after = case
+      when event_lanes.history_until > (select f.followed_to from outbox_engine.event_follow f)
+      then event_lanes.history_after else excluded.history_after
+    end;
 end
 $$;
 
@@ -12230,6 +12273,8 @@ begin
   elsif not p_enabled and e.disabled_at is null then
     e.disabled_at := outbox_engine.now();
     e.disabled_reason := 'operator';
+    update outbox_engine.event_lanes set history_until = outbox_engine.last_history_id()
+    where endpoint_id = e.id;
   end if;
   update public.outbox_event_endpoints
   set url = e.url, event_types = e.event_types, include_recipient = e.include_recipient,
@@ -15971,6 +16016,10 @@ create trigger outbox_suppressions_notices after insert on public.outbox_suppres
 create trigger outbox_suppressions_lifted_notices after delete on public.outbox_suppressions
   referencing old table as lifted for each statement
   execute function outbox_engine.after_opt_ins();
+
+create trigger plan_pauses_event_ids after insert on outbox_engine.plan_pauses for each row
+  when (new.kind = 'restored')
+  execute function outbox_engine.after_restored();
 
 create trigger plan_pauses_notices after insert on outbox_engine.plan_pauses for each row
   when (new.kind in ('account', 'operator', 'restored'))

@@ -26,8 +26,10 @@ comment on column public.outbox_event_endpoints.failing_since is
 -- What the engine keeps of an endpoint.
 create table outbox_engine.event_lanes (
   endpoint_id bigint primary key,
-  -- It gets the events of messages whose history rows have a higher id.
+  -- It gets the events of messages whose history rows have a higher id, and once it is disabled those up to
+  -- the last id that was drawn by then.
   history_after bigint not null,
+  history_until bigint,
   -- How many requests failed since one succeeded, and before when no more are made.
   failures integer not null default 0,
   probe_at timestamptz
@@ -168,6 +170,7 @@ create type outbox_engine.event_lane as (
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  history_until bigint,
   is_failing boolean,
   share integer,
   free integer,
@@ -213,6 +216,10 @@ create trigger outbox_suppressions_notices after insert on public.outbox_suppres
 create trigger outbox_suppressions_lifted_notices after delete on public.outbox_suppressions
   referencing old table as lifted for each statement
   execute function outbox_engine.after_opt_ins();
+
+create trigger plan_pauses_event_ids after insert on outbox_engine.plan_pauses for each row
+  when (new.kind = 'restored')
+  execute function outbox_engine.after_restored();
 
 create trigger plan_pauses_notices after insert on outbox_engine.plan_pauses for each row
   when (new.kind in ('account', 'operator', 'restored'))

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from jobs.eventing import client as event_client
 from jobs.eventing.addresses import PublicNetwork, any_address
 from jobs.eventing.client import EventClient
-from jobs.gateway.eventing import EventDelivery, EventResult
+from jobs.gateway.eventing import AddedEndpoint, EventDelivery, EventResult
 from sandbox.receiver.app import Receiver
 from sandbox.receiver.server import receiving
 from tests import keys
@@ -67,6 +67,32 @@ async def test_official_library_verifies_each_secret(client: EventClient, receiv
         Webhook(SECRET).verify(received.body + b" ", received.headers)
     with pytest.raises(WebhookVerificationError):
         Webhook("whsec_" + "A" * 32).verify(received.body, received.headers)
+
+
+async def test_ipv6_host_is_in_brackets(receiver: Receiver) -> None:
+    async def loopback(_host: str, _port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    client = EventClient(allows_private=True, network=PublicNetwork(refuses=any_address, look_up=loopback))
+    port = receiver.url.rpartition(":")[2]
+    result = await client.deliver(event(f"http://[2606:4700::1]:{port}/hook"))
+    await client.aclose()
+
+    assert result.status == 204
+    assert receiver.received[0].headers["host"] == f"[2606:4700::1]:{port}"
+
+
+async def test_event_without_a_key_is_not_sent(client: EventClient, receiver: Receiver) -> None:
+    for secrets in ((), ("whsec_",), ("whsec_no base64",)):
+        result = await client.deliver(event(f"{receiver.url}/hook", secrets=secrets))
+        assert (result.status, result.error) == (None, "the endpoint has no secret: outbox events rotate makes one")
+    assert receiver.received == []
+
+
+def test_secrets_and_payload_are_not_shown() -> None:
+    shown = repr([event("https://a.example"), AddedEndpoint("a", "https://a.example", SECRET)])
+    assert SECRET not in shown
+    assert "Édouard" not in shown
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Deliveries to endpoints: leases, the schedule of repeats, endpoints that fail, replays, lists."""
 
+import json
 from datetime import datetime, timedelta
 
 import pytest
@@ -113,6 +114,37 @@ def test_gone_endpoint_is_disabled_at_once(db: Connection) -> None:
     later(db, "2 minutes")
     call(db, "set_event_endpoint", "app", p_enabled=True)
     assert [one["id"] for one in deliveries(db)] == [one["id"] for one in rest]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("by_operator", [False, True])
+def test_disabled_endpoint_keeps_unread_events(db: Connection, by_operator: bool, at_once: bool, others: int) -> None:
+    """Those of before, which the follower had not come to. Enabled at once, it also gets what happened in between."""
+    for name in ("app", "other")[: 1 + others]:
+        add(db, name)
+    before = [cancelled(db, first=n) for n in range(4)]
+    (first,) = [one for one in deliveries(db, most=1 + others) if one["endpoint"] == "app"]
+    record(db, first, status=200 if by_operator else 410)
+    if by_operator:
+        call(db, "set_event_endpoint", "app", p_enabled=False)
+    between = cancelled(db, first=4)
+    if not at_once:
+        while taken := take(db):
+            assert {one["endpoint"] for one in taken["deliveries"]} <= {"other"}
+            record(db, *taken["deliveries"])
+            if not (taken["deliveries"] or taken["more"]):
+                break
+        assert endpoints(db)["app"]["waiting"] == 3
+
+    call(db, "set_event_endpoint", "app", p_enabled=True)
+
+    found = []
+    while taken := deliveries(db):
+        record(db, *taken)
+        mine = [one for one in taken if one["endpoint"] == "app" and one["type"] == "message.cancelled"]
+        found += [json.loads(one["payload"])["data"]["id"] for one in mine]
+    assert found == before[1:] + [between] * at_once
 
 
 def test_endpoint_is_disabled_after_three_days(db: Connection) -> None:

@@ -180,6 +180,21 @@ def test_replay_and_deletion_take_turns(db: Connection, other: Connection) -> No
     assert call(db, "list_event_deliveries") == []
 
 
+def test_restored_database_uses_no_event_id_twice(db: Connection) -> None:
+    """A server that remembers the ids would take a new event for one that it has."""
+    add(db)
+    cancelled(db)
+    (before,) = deliveries(db)
+    record(db, before)
+
+    db.execute("select outbox_engine.pause_restored('sinch', 'p', 'restored')")
+    cancelled(db, first=1)
+
+    after = [(one["type"], one["event_id"]) for _ in range(2) for one in deliveries(db)]
+    assert {kind for kind, _ in after} == {"plan.paused", "alarm.raised", "message.cancelled"}
+    assert all(int(event_id.removeprefix("evt_").removeprefix("n")) > 1_000_000_000 for _, event_id in after)
+
+
 def test_lists_page_and_filter(db: Connection) -> None:
     for name in ("a", "b"):
         add(db, name)

@@ -30,8 +30,10 @@ comment on column public.outbox_event_endpoints.failing_since is
 -- What the engine keeps of an endpoint.
 create table outbox_engine.event_lanes (
   endpoint_id bigint primary key,
-  -- It gets the events of messages whose history rows have a higher id.
+  -- It gets the events of messages whose history rows have a higher id, and once it is disabled those up to
+  -- the last id that was drawn by then.
   history_after bigint not null,
+  history_until bigint,
   -- How many requests failed since one succeeded, and before when no more are made.
   failures integer not null default 0,
   probe_at timestamptz
@@ -159,6 +161,19 @@ from public, anon, authenticated, service_role;
 revoke all on sequence public.outbox_event_endpoints_id_seq, public.outbox_event_deliveries_id_seq
 from public, anon, authenticated, service_role;
 grant select on public.outbox_event_endpoints, public.outbox_event_deliveries to service_role;
+
+-- Whether an endpoint that was disabled has yet to get events of before.
+create function outbox_engine.has_unfinished_endpoints() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return exists (
+    select
+    from public.outbox_event_endpoints e
+    join outbox_engine.event_lanes l on l.endpoint_id = e.id
+    where l.history_until > (select f.followed_to from outbox_engine.event_follow f));
+end
+$$;
 
 -- Whether an endpoint gets events.
 create function outbox_engine.has_event_endpoints() returns boolean

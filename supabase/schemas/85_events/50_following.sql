@@ -7,6 +7,7 @@ create type outbox_engine.event_lane as (
   include_recipient boolean,
   event_types text[],
   history_after bigint,
+  history_until bigint,
   is_failing boolean,
   share integer,
   free integer,
@@ -167,6 +168,7 @@ begin
       row_number() over (partition by l.endpoint_id order by f.history_id) as place
     from found f
     join unnest(p_lanes) l on f.history_id > l.history_after
+      and (l.history_until is null or f.history_id <= l.history_until)
       and outbox_engine.wants_event(l.event_types, f.type)
       and not outbox_engine.was_told(l.endpoint_id, f.outbox_id, f.history_id, f.message_status)
   ),
@@ -190,8 +192,8 @@ begin
   select (select count(*) from found), (select max(f.history_id) from found f),
     (select max(a.read_to) from announced a), array(
       select row(
-        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.is_failing, l.share, l.free,
-        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+        l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.history_until, l.is_failing,
+        l.share, l.free, l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
       )::outbox_engine.event_lane
       from unnest(p_lanes) with ordinality l
       order by l.ordinality
@@ -257,6 +259,7 @@ begin
     outbox_engine.notice_body(n::outbox_engine.notices, l.include_recipient)
   from taken n
   join unnest(p_lanes) l on coalesce(n.endpoint_id, l.endpoint_id) = l.endpoint_id
+    and l.history_until is null
     and outbox_engine.wants_event(l.event_types, n.type)
   order by n.id, l.endpoint_id
   on conflict do nothing;

@@ -9,26 +9,31 @@ $$;
 
 -- The enabled endpoints with their shares of a claim, each claim with another one first. One that fails gets
 -- a single delivery at a time, and none before its next probe. A probe of more than a day ahead is of a clock
--- that was set back since.
+-- that was set back since. A disabled one that has yet to get events of before stands last: what is found for
+-- it waits.
 create function outbox_engine.lanes_of(p_claim outbox_engine.event_claim)
 returns outbox_engine.event_lane[]
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select coalesce(array_agg(row(
-    x.id, x.include_recipient, x.event_types, x.history_after, x.is_failing, case
+    x.id, x.include_recipient, x.event_types, x.history_after, x.history_until, x.is_failing, case
+      when x.is_disabled then 0
       when not x.is_failing then ceil(p_claim.most / x.endpoints::numeric)::integer
       when coalesce(not x.probe_at between p_claim.at and p_claim.at + interval '25 hours', true)
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
     end, 0, '{}'
-  )::outbox_engine.event_lane order by (x.place + p_claim.token) % x.endpoints), '{}')
+  )::outbox_engine.event_lane order by x.is_disabled, (x.place + p_claim.token) % greatest(x.endpoints, 1)), '{}')
   from (
-    select e.*, l.history_after, l.probe_at,
-      l.failures >= outbox_engine.failures_before_probes() as is_failing,
-      count(*) over () as endpoints, row_number() over (order by e.id) as place
+    select e.*, l.history_after, l.history_until, l.probe_at, d.is_disabled,
+      d.is_disabled or l.failures >= outbox_engine.failures_before_probes() as is_failing,
+      count(*) filter (where not d.is_disabled) over () as endpoints,
+      row_number() over (order by e.id) as place
     from public.outbox_event_endpoints e
     join outbox_engine.event_lanes l on l.endpoint_id = e.id
-    where e.disabled_at is null
+    cross join lateral (select e.disabled_at is not null) d (is_disabled)
+    where not d.is_disabled
+      or l.history_until > (select f.followed_to from outbox_engine.event_follow f)
   ) x
 $$;
 
@@ -176,7 +181,8 @@ $$;
 -- `p_lease_seconds`, 600 at most: of each endpoint the oldest that are due, and of all endpoints alike. A
 -- process that is busy with sending (`p_busy`) reads less of the history. `waiting` counts what is queued
 -- besides, up to 10,001. `more` says that another call has work to do at once, and `waits_since` since when
--- an open transaction keeps events back. Without an enabled endpoint nothing happens.
+-- an open transaction keeps events back. Without an enabled endpoint nothing happens,
+-- but that the history is followed up to where the last one was disabled.
 create function public.outbox_claim_events(
   p_worker text, p_most integer, p_lease_seconds double precision, p_busy boolean
 ) returns jsonb
@@ -188,7 +194,7 @@ declare
   v_lanes outbox_engine.event_lane[];
   v_goes_on boolean := false;
 begin
-  if not outbox_engine.has_event_endpoints() then
+  if not outbox_engine.has_event_endpoints() and not outbox_engine.has_unfinished_endpoints() then
     return jsonb_build_object(
       'deliveries', '[]'::jsonb, 'endpoints', 0, 'waiting', 0, 'more', false, 'waits_since', null);
   end if;

@@ -110,6 +110,8 @@ begin
   if v_name is null then
     return null;
   end if;
+  update outbox_engine.event_lanes set history_until = outbox_engine.last_history_id()
+  where endpoint_id = p_endpoint_id;
   perform outbox_engine.alarm('event_endpoint.disabled', jsonb_build_object(
     'endpoint', v_name, 'reason', p_reason, 'error', p_error));
   return jsonb_build_object('endpoint', v_name, 'reason', p_reason);

@@ -9,6 +9,10 @@ declare
   e public.outbox_event_endpoints;
 begin
   if p_lock then
+    -- The lane first, as results of requests do.
+    perform from outbox_engine.event_lanes l
+    where l.endpoint_id = (select id from public.outbox_event_endpoints where name = p_name)
+    for update;
     perform from public.outbox_event_endpoints where name = p_name for update;
   end if;
   select * into e from public.outbox_event_endpoints where name = p_name;
@@ -66,7 +70,8 @@ end
 $$;
 
 -- Lets an endpoint begin with what happens from now on. Where it is the only one, nobody followed the history
--- meanwhile, so the follower begins there too. Called before the endpoint is enabled.
+-- meanwhile, so the follower begins there too. One that was disabled and has yet to get events of before goes
+-- on from where it was. Called before the endpoint is enabled.
 create function outbox_engine.begin_events(p_endpoint_id bigint) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
@@ -77,14 +82,18 @@ begin
   insert into outbox_engine.event_follow default values on conflict do nothing;
   perform from outbox_engine.event_follow for update;
   v_last := outbox_engine.last_history_id();
-  if not outbox_engine.has_event_endpoints() then
+  if not outbox_engine.has_event_endpoints() and not outbox_engine.has_unfinished_endpoints() then
     update outbox_engine.event_follow
     set followed_to = v_last, safe_to = v_last, marked_to = null, marked_by = null, marked_at = null;
   end if;
   insert into outbox_engine.event_lanes (endpoint_id, history_after)
   values (p_endpoint_id, v_last)
   on conflict (endpoint_id) do update
-  set history_after = excluded.history_after, failures = 0, probe_at = null;
+  set history_until = null, failures = 0, probe_at = null,
+    history_after = case
+      when event_lanes.history_until > (select f.followed_to from outbox_engine.event_follow f)
+      then event_lanes.history_after else excluded.history_after
+    end;
 end
 $$;
 
@@ -160,6 +169,8 @@ begin
   elsif not p_enabled and e.disabled_at is null then
     e.disabled_at := outbox_engine.now();
     e.disabled_reason := 'operator';
+    update outbox_engine.event_lanes set history_until = outbox_engine.last_history_id()
+    where endpoint_id = e.id;
   end if;
   update public.outbox_event_endpoints
   set url = e.url, event_types = e.event_types, include_recipient = e.include_recipient,
