@@ -6,7 +6,7 @@ from typing import Final
 import httpx
 
 from jobs.eventing.addresses import why_refused
-from jobs.runtime.checks import http_url
+from jobs.runtime.checks import any_http_url
 
 _LONGEST: Final = 2048
 
@@ -16,7 +16,7 @@ def endpoint_url(text: str, *, allows_private: bool) -> httpx.URL:
 
     Raises ValueError. Its text says what is wrong and does not repeat the URL, which may hold a token.
     """
-    parts = http_url(text)
+    parts = any_http_url(text)
     if "@" in parts.netloc:
         raise ValueError("must have no user and password: requests are signed, so the server can tell who sends them")
     if parts.fragment:

@@ -45,9 +45,7 @@ def networks(value: Any) -> Any:
 
 def http_url(value: str) -> SplitResult:
     """The parts of an https URL, or of an http URL whose host is this machine or in a private network."""
-    parts = _url(value)
-    if parts is None:
-        raise ValueError("must be an http or https URL")
+    parts = any_http_url(value)
     if parts.scheme == "http" and not is_private(parts.hostname or ""):
         raise ValueError(
             "must begin with https://: over http others could read keys, numbers and texts on the way. http:// is for this "
@@ -56,7 +54,8 @@ def http_url(value: str) -> SplitResult:
     return parts
 
 
-def _url(value: str) -> SplitResult | None:
+def any_http_url(value: str) -> SplitResult:
+    """The parts of an http or https URL, whatever its host."""
     try:
         parts = urlsplit(value)
         if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not re.search(r"\s", value):
@@ -64,7 +63,7 @@ def _url(value: str) -> SplitResult | None:
     except ValueError:
         # The error's text repeats the value, which may hold a password.
         pass
-    return None
+    raise ValueError("must be an http or https URL")
 
 
 def is_private(host: str) -> bool:
