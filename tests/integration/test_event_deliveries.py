@@ -140,9 +140,9 @@ def test_disabled_endpoint_keeps_unread_events(db: Connection, by_operator: bool
     call(db, "set_event_endpoint", "app", p_enabled=True)
 
     found = []
-    while taken := deliveries(db):
-        record(db, *taken)
-        mine = [one for one in taken if one["endpoint"] == "app" and one["type"] == "message.cancelled"]
+    while leased := deliveries(db):
+        record(db, *leased)
+        mine = [one for one in leased if one["endpoint"] == "app" and one["type"] == "message.cancelled"]
         found += [json.loads(one["payload"])["data"]["id"] for one in mine]
     assert found == before[1:] + [between] * at_once
 

@@ -64,7 +64,8 @@ begin
   elsif v_last < f.safe_to then
     -- The ids began again: the owner emptied the history and restarted them.
     update outbox_engine.event_lanes
-    set history_after = least(history_after, v_last), history_until = least(history_until, v_last);
+    set history_after = least(history_after, v_last),
+      history_until = case when history_until is not null then least(history_until, v_last) end;
     update outbox_engine.event_follow
     set followed_to = least(followed_to, v_last), safe_to = v_last, marked_to = null, marked_by = null,
       marked_at = null;
