@@ -11661,7 +11661,8 @@ begin
     (select max(a.read_to) from announced a), array(
       select row(
         l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.history_until, l.is_failing,
-        l.share, l.free, l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+        l.share, l.free,
+        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
       )::outbox_engine.event_lane
       from unnest(p_lanes) with ordinality l
       order by l.ordinality
@@ -11748,7 +11749,8 @@ as $$
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
     end, 0, '{}'
-  )::outbox_engine.event_lane order by x.is_disabled, (x.place + p_claim.token) % greatest(x.endpoints, 1)), '{}')
+  )::outbox_engine.event_lane order by x.is_disabled, (x.place + p_claim.token) % greatest(x.endpoints, 1)
+  ), '{}')
   from (
     select e.*, l.history_after, l.history_until, l.probe_at, d.is_disabled,
       d.is_disabled or l.failures >= outbox_engine.failures_before_probes() as is_failing,

@@ -1,8 +1,8 @@
 -- Events of a database that was restored from a backup.
 
--- Runs when a plan is paused because the database was restored. The ids that were drawn since the backup would
--- be drawn again, and a server that remembers the ids of events would take new ones for repetitions. So none
--- of the next billion is used: more than ids are drawn between two backups.
+-- Runs when a plan is paused because the database was restored. The ids that were drawn since the backup
+-- would be drawn again, and a server that remembers the ids of events would take new ones for repetitions.
+-- So none of the next billion is used: more than ids are drawn between two backups.
 create function outbox_engine.after_restored() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

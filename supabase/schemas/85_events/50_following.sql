@@ -193,7 +193,8 @@ begin
     (select max(a.read_to) from announced a), array(
       select row(
         l.endpoint_id, l.include_recipient, l.event_types, l.history_after, l.history_until, l.is_failing,
-        l.share, l.free, l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
+        l.share, l.free,
+        l.taken || array(select m.id from made m where m.endpoint_id = l.endpoint_id and m.next_at is null)
       )::outbox_engine.event_lane
       from unnest(p_lanes) with ordinality l
       order by l.ordinality

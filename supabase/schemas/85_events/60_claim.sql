@@ -9,8 +9,8 @@ $$;
 
 -- The enabled endpoints with their shares of a claim, each claim with another one first. One that fails gets
 -- a single delivery at a time, and none before its next probe. A probe of more than a day ahead is of a clock
--- that was set back since. A disabled one that has yet to get events of before stands last: what is found for
--- it waits.
+-- that was set back since. A disabled one that has yet to get events of before stands last: what is found
+-- for it waits.
 create function outbox_engine.lanes_of(p_claim outbox_engine.event_claim)
 returns outbox_engine.event_lane[]
 language sql stable set search_path = pg_catalog, pg_temp
@@ -23,7 +23,8 @@ as $$
         and not exists (select from outbox_engine.event_leases s where s.endpoint_id = x.id) then 1
       else 0
     end, 0, '{}'
-  )::outbox_engine.event_lane order by x.is_disabled, (x.place + p_claim.token) % greatest(x.endpoints, 1)), '{}')
+  )::outbox_engine.event_lane order by x.is_disabled, (x.place + p_claim.token) % greatest(x.endpoints, 1)
+  ), '{}')
   from (
     select e.*, l.history_after, l.history_until, l.probe_at, d.is_disabled,
       d.is_disabled or l.failures >= outbox_engine.failures_before_probes() as is_failing,
