@@ -466,6 +466,8 @@ create table outbox_engine.event_lanes (
   -- the last id that was drawn by then.
   history_after bigint not null,
   history_until bigint,
+  -- It gets the notices with a higher id.
+  notices_after bigint not null default 0,
   -- How many requests failed since one succeeded, and before when no more are made.
   failures integer not null default 0,
   probe_at timestamptz
@@ -11720,12 +11722,14 @@ begin
     returning *
   )
   insert into public.outbox_event_deliveries (endpoint_id, notice_id, type, next_at, created_at, payload)
-  select l.endpoint_id, n.id, n.type, p_now, p_now,
+  select l.endpoint_id, n.id, n.type,
+    case when n.type = 'webhook.test' then p_now - interval '30 days' else p_now end, p_now,
     outbox_engine.notice_body(n::outbox_engine.notices, l.include_recipient)
   from taken n
   join unnest(p_lanes) l on coalesce(n.endpoint_id, l.endpoint_id) = l.endpoint_id
     and l.history_until is null
     and outbox_engine.wants_event(l.event_types, n.type)
+  join outbox_engine.event_lanes x on x.endpoint_id = l.endpoint_id and x.notices_after < n.id
   order by n.id, l.endpoint_id
   on conflict do nothing;
 end
@@ -12198,8 +12202,9 @@ begin
     update outbox_engine.event_follow
     set followed_to = v_last, safe_to = v_last, marked_to = null, marked_by = null, marked_at = null;
   end if;
-  insert into outbox_engine.event_lanes (endpoint_id, history_after)
-  values (p_endpoint_id, v_last)
+  insert into outbox_engine.event_lanes (endpoint_id, history_after, notices_after)
+  values (p_endpoint_id, v_last, (
+    select case when n.is_called then n.last_value else 0 end from outbox_engine.notices_id_seq n))
   on conflict (endpoint_id) do update
   set history_until = null, failures = 0, probe_at = null,
     history_after = case
@@ -12334,6 +12339,8 @@ begin
   insert into outbox_engine.notices (at, type, data, endpoint_id)
   values (outbox_engine.now(), 'webhook.test', jsonb_build_object('endpoint', e.name), e.id)
   returning id into v_id;
+  update outbox_engine.event_lanes set probe_at = null
+  where endpoint_id = e.id and probe_at is not null;
   return jsonb_build_object('event_id', 'evt_n' || v_id);
 end
 $$;

@@ -30,6 +30,8 @@ create table outbox_engine.event_lanes (
   -- the last id that was drawn by then.
   history_after bigint not null,
   history_until bigint,
+  -- It gets the notices with a higher id.
+  notices_after bigint not null default 0,
   -- How many requests failed since one succeeded, and before when no more are made.
   failures integer not null default 0,
   probe_at timestamptz

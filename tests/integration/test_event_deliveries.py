@@ -192,6 +192,32 @@ def test_failing_endpoint_gets_single_probes(db: Connection) -> None:
     assert endpoints(db)["app"]["probe_at"] is None
 
 
+def test_test_of_failing_endpoint_goes_first(db: Connection) -> None:
+    """It is what an operator sends once the server works again."""
+    add(db)
+    for n in range(5):
+        cancelled(db, first=n)
+    record(db, *deliveries(db), status=500)
+    later(db, "10 seconds")
+    (probe,) = deliveries(db)
+    record(db, probe, status=500)
+    assert deliveries(db) == []
+
+    event_id = call(db, "test_event", "app")["event_id"]
+
+    assert [one["event_id"] for one in deliveries(db)] == [event_id]
+
+
+def test_new_endpoint_gets_no_older_notice(db: Connection) -> None:
+    add(db)
+    db.execute("select outbox_engine.alarm('a.kind', '{}')")
+    call(db, "set_event_endpoint", "app", p_enabled=False)
+    add(db, "young")
+    call(db, "set_event_endpoint", "app", p_enabled=True)
+
+    assert [(one["endpoint"], one["type"]) for one in deliveries(db)] == [("app", "alarm.raised")]
+
+
 def test_endpoint_that_hangs_does_not_starve_another(db: Connection) -> None:
     add(db, "hangs")
     add(db, "well")

@@ -239,7 +239,7 @@ end
 $$;
 
 -- Makes deliveries of new notices, to be sent as soon as their endpoint may get some. An endpoint for which
--- one is made after it was disabled gets it once it is enabled.
+-- one is made after it was disabled gets it once it is enabled. A test goes before all that wait.
 create function outbox_engine.follow_notices(p_lanes outbox_engine.event_lane[], p_now timestamptz)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -256,12 +256,14 @@ begin
     returning *
   )
   insert into public.outbox_event_deliveries (endpoint_id, notice_id, type, next_at, created_at, payload)
-  select l.endpoint_id, n.id, n.type, p_now, p_now,
+  select l.endpoint_id, n.id, n.type,
+    case when n.type = 'webhook.test' then p_now - interval '30 days' else p_now end, p_now,
     outbox_engine.notice_body(n::outbox_engine.notices, l.include_recipient)
   from taken n
   join unnest(p_lanes) l on coalesce(n.endpoint_id, l.endpoint_id) = l.endpoint_id
     and l.history_until is null
     and outbox_engine.wants_event(l.event_types, n.type)
+  join outbox_engine.event_lanes x on x.endpoint_id = l.endpoint_id and x.notices_after < n.id
   order by n.id, l.endpoint_id
   on conflict do nothing;
 end

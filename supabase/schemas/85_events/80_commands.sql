@@ -86,8 +86,9 @@ begin
     update outbox_engine.event_follow
     set followed_to = v_last, safe_to = v_last, marked_to = null, marked_by = null, marked_at = null;
   end if;
-  insert into outbox_engine.event_lanes (endpoint_id, history_after)
-  values (p_endpoint_id, v_last)
+  insert into outbox_engine.event_lanes (endpoint_id, history_after, notices_after)
+  values (p_endpoint_id, v_last, (
+    select case when n.is_called then n.last_value else 0 end from outbox_engine.notices_id_seq n))
   on conflict (endpoint_id) do update
   set history_until = null, failures = 0, probe_at = null,
     history_after = case
@@ -215,7 +216,7 @@ begin
 end
 $$;
 
--- Called by `outbox events test`. Sends a webhook.test to one endpoint.
+-- Called by `outbox events test`. Sends a webhook.test to one endpoint, at once even if that fails.
 create function public.outbox_test_event(p_name text) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -230,6 +231,8 @@ begin
   insert into outbox_engine.notices (at, type, data, endpoint_id)
   values (outbox_engine.now(), 'webhook.test', jsonb_build_object('endpoint', e.name), e.id)
   returning id into v_id;
+  update outbox_engine.event_lanes set probe_at = null
+  where endpoint_id = e.id and probe_at is not null;
   return jsonb_build_object('event_id', 'evt_n' || v_id);
 end
 $$;
