@@ -209,3 +209,11 @@ def test_status_counts_messages_of_all_plans(today: int, cap: int | None, words:
         "vonage c: 30 messages a second",
         words,
     ]
+
+
+def test_waiting_process_is_not_called_absent() -> None:
+    """With a wrong token or address of the provider, `outbox run` is up and has claimed nothing."""
+    said = status_view._processes(()).plain
+
+    assert said.startswith("none claims: is `outbox run` up?")
+    assert "not listed until its provider answers" in said
