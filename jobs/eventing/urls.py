@@ -24,7 +24,8 @@ def endpoint_url(text: str, *, allows_private: bool) -> httpx.URL:
     if len(text) > _LONGEST:
         raise ValueError(f"has more than {_LONGEST} characters")
     if parts.scheme != "https" and not allows_private:
-        raise ValueError("must begin with https:// (EVENTS_ALLOW_PRIVATE_NETWORKS=1 allows http, for development)")
+        setting = "EVENTS_ALLOW_PRIVATE_NETWORKS=1 in the settings of `outbox run`"
+        raise ValueError(f"must begin with https:// ({setting} allows http, for development)")
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, ValueError):

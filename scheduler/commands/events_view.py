@@ -65,7 +65,19 @@ def tested(name: str, event_id: str, found: ListedDelivery | None, *, waited: fl
     if found.status == "delivered":
         return Text(f"{event_id} was delivered to {name}: HTTP {found.last_status}", "green")
     next_attempt = "" if found.next_at is None or found.status != "pending" else f"; next attempt at {utc(found.next_at)}"
-    return Text(f"{event_id} was not delivered to {name}: {_answer(found)}{next_attempt}", "red")
+    words = f"{event_id} was not delivered to {name}: {_answer(found)}{next_attempt}{_advice(name, found.last_status)}"
+    return Text(words, "red")
+
+
+def _advice(name: str, status: int | None) -> str:
+    """The mistake behind most answers with this status."""
+    match status:
+        case 401 | 403:
+            return f"\nDoes the server have this endpoint's secret? A new one: outbox events rotate {name}"
+        case 404 | 405:
+            return f"\nIs the URL right? Another one: outbox events set {name} --url URL"
+        case _:
+            return ""
 
 
 def deliveries(found: Sequence[ListedDelivery], most: int) -> RenderableType:

@@ -60,7 +60,7 @@ def screen(
         facts.add_row("clocks", _clocks(status.clocks))
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
-    facts.add_row("processes", _processes(status))
+    facts.add_row("processes", _processes(status.processes))
     return Group(verdict_line(verdict), Text(f"outbox at {utc(status.at)}"), facts, *_figures(figures, asked))
 
 
@@ -269,10 +269,14 @@ def _late(heartbeat: Heartbeat) -> str:
     return "red" if heartbeat.seconds_ago > _LATE_SECONDS and heartbeat.job != "webhook" else ""
 
 
-def _processes(status: Status) -> Text:
-    if not status.processes:
-        return Text("none runs: is `outbox run` up? With `outbox run --once` that is usual between the runs", "yellow")
-    return Text("\n").join(_process(process) for process in status.processes)
+def _processes(processes: Sequence[Worker]) -> Text:
+    if not processes:
+        # A process that has not claimed yet is not known to the database.
+        waits = "One that starts is not listed until its provider answers."
+        return Text(
+            f"none claims: is `outbox run` up? {waits} With `outbox run --once` none is usual between the runs", "yellow"
+        )
+    return Text("\n").join(_process(process) for process in processes)
 
 
 def _process(process: Worker) -> Text:

@@ -12,10 +12,7 @@ from scheduler.installing.project import CONFIG, Project
 URI: Final = "pg-functions://postgres/public/outbox_send_sms"
 _SIGN_UP: Final = ("auth", "sms")
 _HOOK: Final = ("auth", "hook", "send_sms")
-_WANTED: Final[dict[tuple[str, ...], dict[str, Any]]] = {
-    _SIGN_UP: {"enable_signup": True},
-    _HOOK: {"enabled": True, "uri": URI},
-}
+_HOOK_KEYS: Final[dict[tuple[str, ...], dict[str, Any]]] = {_HOOK: {"enabled": True, "uri": URI}}
 _PROVIDER: Final[dict[tuple[str, ...], dict[str, Any]]] = {
     ("auth", "sms", "twilio"): {"enabled": True}
     | dict.fromkeys(("account_sid", "message_service_sid", "auth_token"), "unused"),
@@ -45,7 +42,7 @@ def read(project: Project) -> HookConfig:
     path = project.folder / CONFIG
     text = path.read_bytes().decode("utf-8")
     config = _parsed(text)
-    wanted = _WANTED if _has_provider(config) else _WANTED | _PROVIDER
+    wanted = {_SIGN_UP: _sign_up(config)} | _HOOK_KEYS | ({} if _has_provider(config) else _PROVIDER)
     missing = {section: keys for section, keys in wanted.items() if _at(config, section) is None}
     by_hand = tuple(
         f"In [{'.'.join(section)}] of {CONFIG}, set {' and '.join(_lines(keys))}."
@@ -60,6 +57,18 @@ def read(project: Project) -> HookConfig:
         lines = (f"Add to {CONFIG}, in [{'.'.join(one)}]: {' and '.join(_lines(missing[one]))}." for one in missing)
         return HookConfig(path, (), None, (*by_hand, *lines))
     return HookConfig(path, tuple(".".join(one) for one in missing), longer, by_hand)
+
+
+def _sign_up(config: dict[str, Any]) -> dict[str, Any]:
+    """The key that turns sign-in by phone on, in the words of the file's Supabase CLI.
+
+    From version 3 it is ``enabled``, which wins over ``enable_signup``. Older ones know only ``enable_signup``.
+    """
+    for section in ("sms", "email"):
+        for name in ("enabled", "enable_signup"):
+            if _at(config, ("auth", section, name)) is not None:
+                return {name: True}
+    return {"enable_signup": True}
 
 
 def _has_provider(config: dict[str, Any]) -> bool:

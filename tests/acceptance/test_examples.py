@@ -65,6 +65,14 @@ def test_examples_and_types_compile_strictly(app: Path, stack: LocalStack, tmp_p
     assert (ran.returncode, ran.stdout) == (0, "")
 
 
+def test_copied_folder_installs_what_checks_it() -> None:
+    """The other tests link to packages of the clone; a copy has those of its own package.json."""
+    wanted = json.loads((ROOT / "examples" / "package.json").read_text())["devDependencies"]
+    types = json.loads((ROOT / "examples" / "tsconfig.json").read_text())["compilerOptions"]["types"]
+
+    assert {"typescript", *(f"@types/{one}" for one in types)} == wanted.keys()
+
+
 def test_server_sends_changes_cancels_and_reads_errors(app: Path, stack: LocalStack, db: Connection) -> None:
     ran = node(app, "send.ts", PHONE, env=environment(stack))
 

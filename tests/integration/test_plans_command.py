@@ -33,6 +33,28 @@ def test_plans_say_what_they_carry(db: Connection, capsys: pytest.CaptureFixture
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (None, "waits until it can read the provider's list, see the log of `outbox run`"),
+        ("account", "is paused (account): HTTP 503 away"),
+    ],
+)
+def test_process_that_may_not_claim_is_running(
+    db: Connection, capsys: pytest.CaptureFixture[str], kind: str | None, words: str
+) -> None:
+    """Such as one with a wrong token. Its other jobs tick."""
+    both_alive(db)
+    later(db, "2 minutes")
+    if kind:
+        pause(db, FIRST, kind)
+    assert said(capsys).splitlines()[0] == "sinch p: has no running process"
+
+    db.execute("select outbox_engine.record_heartbeat('recover', %s, %s, '')", FIRST)
+
+    assert said(capsys).splitlines()[0] == f"sinch p: {words}"
+
+
 def test_plans_are_read_by_programs(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:
     both_alive(db)
 

@@ -54,6 +54,7 @@ def test_https_url_is_allowed(text: str) -> None:
     ("text", "says"),
     [
         ("http://app.example/hooks", "must begin with https://"),
+        ("http://127.0.0.1:8090/hook", "in the settings of `outbox run` allows http"),
         ("https://user:s3cret@app.example/", "no user and password"),
         ("https://token@app.example/", "no user and password"),
         ("https://app.example/#part", "no fragment"),

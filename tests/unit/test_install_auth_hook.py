@@ -54,6 +54,31 @@ def test_empty_project_gets_all_sections(project: Path, capsys: Captured) -> Non
     assert answer(capsys, "--check", "--auth-hook")["auth_hook"]["missing"] == []
 
 
+@pytest.mark.parametrize(
+    ("before", "wanted"),
+    [
+        ("[auth.sms]\nenabled = false\n", "enabled"),
+        ("[auth.sms]\nenabled = false\nenable_signup = true\n", "enabled"),
+        ("[auth.sms]\nenable_signup = false\n[auth.email]\nenabled = true\n", "enable_signup"),
+    ],
+)
+def test_phone_is_on_in_the_clis_words(project: Path, capsys: Captured, before: str, wanted: str) -> None:
+    """From version 3 of the CLI on, ``enabled`` wins over ``enable_signup``, which older ones need."""
+    config(project, f"{before}{PROVIDER}{HOOK}")
+
+    said = answer(capsys, "--yes", "--auth-hook")["auth_hook"]
+
+    assert said["by_hand"] == [f"In [auth.sms] of config.toml, set {wanted} = true."]
+
+
+def test_new_section_uses_the_clis_word(project: Path, capsys: Captured) -> None:
+    config(project, "[auth.email]\nenabled = true\n")
+
+    answer(capsys, "--yes", "--auth-hook")
+
+    assert tomllib.loads(config(project).decode())["auth"]["sms"]["enabled"] is True
+
+
 @pytest.mark.parametrize("provider", ["twilio", "twilio_verify", "vonage"])
 def test_provider_that_is_on_is_enough(project: Path, capsys: Captured, provider: str) -> None:
     """Without one, the Supabase CLI says "no SMS provider is enabled" and turns sign-in by phone off."""

@@ -12,10 +12,11 @@ from rich.text import Text
 from jobs.gateway.alarms import setting_of
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
+from jobs.gateway.eventing import ListedDelivery
 from jobs.gateway.history import Trace
 from jobs.gateway.status import Held, PlanLimits, RaisedAlarm
 from jobs.gateway.values import alarm_detail
-from scheduler.commands import status_view, trace
+from scheduler.commands import events_view, status_view, trace
 from scheduler.commands.campaign import listing
 from scheduler.commands.operator import failure, say_json
 from scheduler.commands.terminal import console, replace_what_streams_lack
@@ -209,3 +210,28 @@ def test_status_counts_messages_of_all_plans(today: int, cap: int | None, words:
         "vonage c: 30 messages a second",
         words,
     ]
+
+
+def test_waiting_process_is_not_called_absent() -> None:
+    """With a wrong token or address of the provider, `outbox run` is up and has claimed nothing."""
+    said = status_view._processes(()).plain
+
+    assert said.startswith("none claims: is `outbox run` up?")
+    assert "not listed until its provider answers" in said
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "\nDoes the server have this endpoint's secret? A new one: outbox events rotate orders"),
+        (404, "\nIs the URL right? Another one: outbox events set orders --url URL"),
+        (500, ""),
+    ],
+)
+def test_refused_event_names_the_likely_mistake(status: int, words: str) -> None:
+    at = datetime(2027, 1, 15, 9, tzinfo=UTC)
+    found = ListedDelivery(1, "orders", "evt_n2", "webhook.test", None, "pending", 1, at, status, None, at, None)
+
+    said = events_view.tested("orders", "evt_n2", found, waited=20)
+
+    assert str(said) == f"evt_n2 was not delivered to orders: HTTP {status}; next attempt at 2027-01-15 09:00:00Z{words}"

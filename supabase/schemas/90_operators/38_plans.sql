@@ -27,6 +27,35 @@ as $$
       select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
 $$;
 
+-- Why a plan that claims nothing cannot send. Its other jobs go on while its process may not claim, such as
+-- with a wrong token: then it is paused, or waits for the provider. A process that ends or is killed may
+-- leave a tick of them behind its last claim.
+create function outbox_engine.why_silent(p_provider text, p_plan text, p_now timestamptz) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when not exists (
+      select from outbox_engine.heartbeats h
+      where h.job in ('recover', 'reconcile', 'inbound') and h.provider = p_provider and h.plan = p_plan
+        and h.at > p_now - interval '90 seconds'
+        and not exists (
+          select from outbox_engine.heartbeats d
+          where d.job = 'dispatch' and d.provider = p_provider and d.plan = p_plan
+            and coalesce(d.ended_at + interval '2 seconds', d.at + interval '30 seconds') >= h.at)
+    ) then 'has no running process'
+    else coalesce(
+      (
+        select format('is paused (%s): %s', x.kind, x.reason)
+        from outbox_engine.plan_pauses x
+        where x.provider = p_provider and x.plan = p_plan and not x.replaced and x.until > p_now
+          and x.kind in ('account', 'operator', 'restored')
+        order by x.until desc
+        limit 1
+      ),
+      'waits until it can read the provider''s list, see the log of `outbox run`')
+  end
+$$;
+
 -- Why a plan cannot send now, null where it can. A process that has one account and no routes notes no
 -- claims: there, a heartbeat of the last minute shows that one runs.
 create function outbox_engine.cannot_send(p_provider text, p_plan text, p_now timestamptz) returns text
@@ -35,6 +64,7 @@ as $$
 declare
   v_plan outbox_engine.plans;
   v_beat timestamptz;
+  v_why text := 'has no running process';
 begin
   select * into v_plan from outbox_engine.plans p where p.provider = p_provider and p.plan = p_plan;
   select max(h.at)
@@ -42,12 +72,15 @@ begin
   from outbox_engine.heartbeats h
   where h.job = 'dispatch' and h.provider = p_provider and h.plan = p_plan and h.ended_at is null
     and h.at > p_now - interval '1 minute';
-  if v_plan.plan is null then
-    return 'has no running process';
-  elsif v_plan.asked_at is null or v_beat > v_plan.asked_at + interval '30 seconds' then
-    return outbox_engine.why_unable(v_plan, p_now, case when v_beat is not null then p_now end);
+  if v_plan.plan is not null then
+    v_why := outbox_engine.why_unable(v_plan, p_now, case
+      when v_beat > coalesce(v_plan.asked_at + interval '30 seconds', '-infinity') then p_now
+    end);
   end if;
-  return outbox_engine.why_unable(v_plan, p_now);
+  return case
+    when v_why = 'has no running process' then outbox_engine.why_silent(p_provider, p_plan, p_now)
+    else v_why
+  end;
 end
 $$;
 
