@@ -50,7 +50,7 @@ BEFORE = {
     "inserting.md": "create publication supabase_realtime",
 }
 AFTER = {
-    "campaigns.md": "drop table public.appointments; drop function public.remind_of_appointment",
+    "campaigns.md": "drop table public.appointments; drop function public.remind_of_appointment, public.forget_appointments",
     "inserting.md": "drop publication supabase_realtime; revoke insert on public.outbox from authenticated",
 }
 SHARE_CONSTANTS = {"campaigns.md"}
