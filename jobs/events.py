@@ -20,7 +20,7 @@ from jobs.runtime.waking import Wakings
 log = structlog.get_logger()
 
 _NO_ENDPOINT_SECONDS: Final = 30.0
-_BUSY_PAUSES: Final = 4.0
+_PAUSES, _BUSY_PAUSES = 2.0, 4.0
 _LONGEST_WAIT_COUNTED: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 6.0
@@ -34,7 +34,7 @@ class Events(Job):
     before that, the event goes again when the lease ends, with the same id.
 
     A tick lasts until nothing is due, or for ``tick_seconds``; what is left then is the next tick's. After each step it pauses
-    for as long as the step took, and for four times as long while the process sends messages.
+    for twice as long as the step took, and for four times as long while the process sends messages.
     """
 
     name = "events"
@@ -119,7 +119,7 @@ class Events(Job):
             log.warning("event_endpoint.disabled", endpoint=one.endpoint, reason=one.reason)
 
     async def _pause(self, took: float) -> None:
-        seconds = took * (_BUSY_PAUSES if self._wakings.is_claiming else 1.0)
+        seconds = took * (_BUSY_PAUSES if self._wakings.is_claiming else _PAUSES)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._draining.wait(), min(seconds, _LONGEST_PAUSE_SECONDS))
 
