@@ -109,7 +109,7 @@ def test_hanging_endpoint_leaves_room_for_others() -> None:
     assert len(hung) == 6  # the others were given up: their leases end by themselves
 
 
-@pytest.mark.parametrize(("is_claiming", "pause"), [(False, 0.5), (True, 2.0)])
+@pytest.mark.parametrize(("is_claiming", "pause"), [(False, 1.0), (True, 2.0)])
 def test_pause_is_longer_beside_sending(is_claiming: bool, pause: float) -> None:
     database, wakings = Database(deliveries(64), seconds=0.5), Wakings()
     wakings.join().is_claiming = is_claiming
