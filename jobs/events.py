@@ -20,7 +20,8 @@ from jobs.runtime.waking import Wakings
 log = structlog.get_logger()
 
 _NO_ENDPOINT_SECONDS: Final = 30.0
-_PAUSES, _BUSY_PAUSES = 2.0, 4.0
+_PAUSES: Final = 2.0
+_BUSY_PAUSES: Final = 4.0
 _LONGEST_WAIT_COUNTED: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 6.0

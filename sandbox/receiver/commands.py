@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from jobs.runtime.standard_webhooks import secrets_in
+from sandbox.listening import listen_as_asked
 from sandbox.receiver.app import GUIDE, Received, Receiver
 from sandbox.receiver.server import serve
-from sandbox.simulator.server import listen
 
 
 def receiver(
@@ -32,13 +32,7 @@ def receiver(
         secrets = [one for text in secret or () for one in secrets_in(text)]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--secret") from None
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        typer.echo(f"outbox: --port: cannot listen on {host}:{port}: {error.strerror}", err=True)
-        raise typer.Exit(2) from None
-    address = f"[{host}]" if ":" in host else host
-    url = f"http://{address}:{listener.getsockname()[1]}"
+    listener, url = listen_as_asked(host, port)
     serve(
         Receiver(secrets=secrets, on_event=_print),
         listener,

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import uvicorn
 
+from sandbox.listening import listen
 from sandbox.receiver.app import Receiver
-from sandbox.simulator.server import listen
 
 
 class _Server(uvicorn.Server):

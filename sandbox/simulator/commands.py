@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from sandbox.listening import listen_as_asked
 from sandbox.simulator.behaviour import Behaviour, Span
-from sandbox.simulator.server import Server, listen, make_server, serve
+from sandbox.simulator.server import Server, make_server, serve
 from sandbox.simulator.sinch.plans import PlanSettings
 from sandbox.simulator.vonage.applications import ApplicationSettings
 from sandbox.simulator.vonage.tokens import public_key_of
@@ -79,13 +80,7 @@ def simulator(
 
 def _run(host: str, port: int, server: Server) -> None:
     """Serve until a signal comes. Both base URLs are the only output."""
-    try:
-        listener = listen(host, port)
-    except OSError as error:
-        typer.echo(f"outbox: --port: cannot listen on {host}:{port}: {error.strerror}", err=True)
-        raise typer.Exit(2) from None
-    address = f"[{host}]" if ":" in host else host
-    url = f"http://{address}:{listener.getsockname()[1]}"
+    listener, url = listen_as_asked(host, port)
     serve(server, listener, lambda: print(f"SINCH_BASE_URL={url}\nVONAGE_BASE_URL={url}", flush=True))  # noqa: T201
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import uvicorn
 
+from sandbox.listening import listen
 from sandbox.simulator.app import Simulator
 from sandbox.simulator.behaviour import Behaviour
 from sandbox.simulator.control import Control
@@ -104,20 +105,6 @@ def make_server(behaviour: Behaviour, plans: Sequence[PlanSettings], application
     server = Server(config, lines)
     simulator.refuse = server.refuse
     return server
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one. Raises OSError if the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError:
-        listener.close()
-        raise
-    listener.listen(2048)
-    return listener
 
 
 @contextmanager
