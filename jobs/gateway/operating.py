@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.gateway import values
+from jobs.gateway.browsing import Browsing
 from jobs.gateway.campaigning import Campaigning
 from jobs.gateway.eventing import EventEndpoints
 from jobs.gateway.gateway import Gateway
@@ -80,12 +81,21 @@ class Operating:
         self._rpc = rpc
 
     @classmethod
-    async def connect(cls, settings: SupabaseSettings) -> "Operating":
-        """Make the client. This makes no request yet."""
-        return cls(await Rpc.connect(settings))
+    async def connect(cls, settings: SupabaseSettings, *, actor: str | None = None, via: str | None = None) -> "Operating":
+        """Make the client. This makes no request yet. The audit records ``actor`` and ``via`` with each change."""
+        return cls(await Rpc.connect(settings, actor=actor, via=via))
+
+    def acting_as(self, actor: str, via: str) -> "Operating":
+        """The same calls over the same connections, made by ``actor``."""
+        return Operating(self._rpc.acting_as(actor, via))
 
     async def aclose(self) -> None:
         await self._rpc.aclose()
+
+    @property
+    def browsing(self) -> Browsing:
+        """The lists, figures, audit and bulk actions of the dashboard, over the same connection."""
+        return Browsing(self._rpc)
 
     @property
     def campaigns(self) -> Campaigning:

@@ -1,8 +1,10 @@
 """Calls a database function over the Supabase API, and turns failures into the errors of :mod:`jobs.gateway.errors`."""
 
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -24,13 +26,17 @@ _TIMEOUT_SECONDS: Final = 15.0
 class Rpc:
     """One client of one project. Calls may run side by side. This class repeats none."""
 
-    def __init__(self, client: AsyncClient, http: httpx.AsyncClient) -> None:
+    def __init__(self, client: AsyncClient, http: httpx.AsyncClient, headers: Mapping[str, str] | None = None) -> None:
         self._client = client
         self._http = http
+        self._headers = headers or {}
 
     @classmethod
-    async def connect(cls, settings: SupabaseSettings) -> "Rpc":
-        """Make the client. This makes no request yet, so it succeeds while Supabase is away."""
+    async def connect(cls, settings: SupabaseSettings, *, actor: str | None = None, via: str | None = None) -> "Rpc":
+        """Make the client. This makes no request yet, so it succeeds while Supabase is away.
+
+        The audit of the database records ``actor`` and ``via`` with each change.
+        """
         _end_search_for_sniffio()
         http = httpx.AsyncClient(
             verify=trust(trust_env=True),
@@ -43,7 +49,11 @@ class Rpc:
             settings.supabase_secret_key.get_secret_value(),
             AsyncClientOptions(httpx_client=http, auto_refresh_token=False, persist_session=False),
         )
-        return cls(client, http)
+        return cls(client, http, _audit_headers(actor, via))
+
+    def acting_as(self, actor: str, via: str) -> "Rpc":
+        """The same client, with calls made by ``actor``."""
+        return type(self)(self._client, self._http, _audit_headers(actor, via))
 
     async def call(self, function: str, arguments: dict[str, Any]) -> Any:
         """Call ``public.<function>`` and return its answer. Numbers and secrets in the words that it keeps are masked.
@@ -52,7 +62,9 @@ class Rpc:
         if Supabase answered with an error.
         """
         try:
-            answer = await self._client.rpc(function, arguments | _masked_words(arguments)).execute()
+            query = self._client.rpc(function, arguments | _masked_words(arguments))
+            query.request.headers.update(self._headers)
+            answer = await query.execute()
         except APIError as error:
             raise _failure(function, error) from error
         except (httpx.HTTPError, AttributeError) as error:
@@ -77,6 +89,12 @@ class Calls:
 
     def __init__(self, rpc: Rpc) -> None:
         self._rpc = rpc
+
+
+def _audit_headers(actor: str | None, via: str | None) -> dict[str, str]:
+    """Percent-encoded: a header holds ASCII, and a name may have other letters. The database decodes it."""
+    given = {"X-Outbox-Actor": actor, "X-Outbox-Via": via}
+    return {name: quote(value, safe=" @.+-_") for name, value in given.items() if value}
 
 
 def _end_search_for_sniffio() -> None:
