@@ -7,13 +7,14 @@ and parse their own arguments.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 from typer.main import get_command
+
+from scheduler.parts import dashboard_parts, development_parts
 
 app = typer.Typer(
     name="outbox",
@@ -33,16 +34,6 @@ _PLAINER = {
     "Input should be": "it has to be",
 }
 """Words of the library that checks the values of options, and ours."""
-
-
-class DevelopmentPartsMissing(typer.TyperException):
-    """A development subcommand was called, but only the production packages are installed."""
-
-    def __init__(self, package: str) -> None:
-        super().__init__(
-            f"{package} is not installed: outbox local and outbox demo are for a clone of the outbox's "
-            "repository, after make setup. For your own project, use supabase start (docs/local.md)"
-        )
 
 
 def main() -> None:
@@ -157,9 +148,18 @@ def webhook(context: typer.Context) -> int:
     return _hand_over(context, _alone(webhook))
 
 
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def dashboard(context: typer.Context) -> int:
+    """Run the dashboard: pages for operators in a browser."""
+    with dashboard_parts():
+        from dashboard.commands import dashboard as command
+
+    return _hand_over(context, _alone(command))
+
+
 @app.command("all")
 def run_all(
-    host: Annotated[str, typer.Option(help="Address that the webhook app listens on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address that the webhook app and the dashboard listen on.")] = "127.0.0.1",
     port: Annotated[
         int | None,
         typer.Option(help="Its port; 0 picks a free one. Without it, the setting PORT or 8080.", min=0, max=65535),
@@ -171,6 +171,8 @@ def run_all(
     ] = None,
 ) -> int:
     """Run the scheduler and the webhook app together.
+
+    If DASHBOARD_PORT is set, the dashboard runs beside them.
 
     What ends is started again. If it ends five times, each within a minute, all end with exit code 1. SIGTERM and Ctrl-C stop
     all within 10 seconds.
@@ -343,7 +345,7 @@ def schema(context: typer.Context) -> int:
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def local(context: typer.Context) -> int:
     """Start and stop a local Supabase for development."""
-    with _development_parts():
+    with development_parts():
         from sandbox.local.commands import app as local_app
 
     return _hand_over(context, local_app)
@@ -352,7 +354,7 @@ def local(context: typer.Context) -> int:
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def simulator(context: typer.Context) -> int:
     """Run a simulator of Sinch and Vonage for development."""
-    with _development_parts():
+    with development_parts():
         from sandbox.simulator.commands import simulator
 
     return _hand_over(context, _alone(simulator))
@@ -361,7 +363,7 @@ def simulator(context: typer.Context) -> int:
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def receiver(context: typer.Context) -> int:
     """Run a server that gets events and prints them."""
-    with _development_parts():
+    with development_parts():
         from sandbox.receiver.commands import receiver
 
     return _hand_over(context, _alone(receiver))
@@ -370,7 +372,7 @@ def receiver(context: typer.Context) -> int:
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def demo(context: typer.Context) -> int:
     """Start everything on this machine and watch messages move."""
-    with _development_parts():
+    with development_parts():
         from sandbox.demo.commands import demo
 
     return _hand_over(context, _alone(demo))
@@ -385,12 +387,3 @@ def _alone(command: Callable[..., object]) -> typer.Typer:
 
 def _hand_over(context: typer.Context, commands: typer.Typer) -> int:
     return _code(get_command(commands).main(context.args, prog_name=context.command_path, standalone_mode=False))
-
-
-@contextmanager
-def _development_parts() -> Iterator[None]:
-    """The sandbox needs packages that production installations lack."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise DevelopmentPartsMissing(str(error.name)) from None

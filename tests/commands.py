@@ -120,7 +120,7 @@ def _import_everything() -> None:
     """What the commands import, also what their libraries import when they are first used."""
     import scheduler.commands
 
-    for name in ("anyio._backends._asyncio", "webhook.commands", "webhook.app", "sandbox.local.commands"):
+    for name in ("anyio._backends._asyncio", "webhook.commands", "webhook.app", "dashboard.commands", "sandbox.local.commands"):
         import_module(name)
     for module in walk_packages(scheduler.commands.__path__, "scheduler.commands."):
         import_module(module.name)

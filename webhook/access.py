@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from jobs.providers.callbacks import CallbackReader, Verdict
 from jobs.runtime.settings import WebhookSettings
-from webhook.sources import Address, is_within
+from jobs.runtime.sources import Address, is_within
 
 Headers = Mapping[str, str]
 

@@ -12,6 +12,7 @@ from jobs.gateway.recorder import Recorder
 from jobs.providers.registry import callback_paths, callback_readers
 from jobs.runtime.liveness import Inspection
 from jobs.runtime.settings import WebhookSettings
+from jobs.runtime.sources import FAILURES, FailureLimit
 from webhook import answers
 from webhook.access import Access
 from webhook.auth_hook import PATH as AUTH_HOOK
@@ -22,7 +23,6 @@ from webhook.health import Readiness, healthz
 from webhook.intake import Intake
 from webhook.rejections import Rejections
 from webhook.schema_gate import SchemaGate
-from webhook.sources import FAILURES, FailureLimit
 
 HEALTH: Final = "/healthz"
 METRICS: Final = "/metrics"

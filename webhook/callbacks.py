@@ -12,6 +12,7 @@ from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.base import Unusable
 from jobs.providers.callbacks import CallbackReader
 from jobs.runtime.metrics import CALLBACK_DURATION, CALLBACKS
+from jobs.runtime.sources import Address, FailureLimit, source_of
 from webhook import answers
 from webhook.access import Access, Headers
 from webhook.answers import Answer
@@ -21,7 +22,6 @@ from webhook.groups import Overloaded
 from webhook.intake import Intake
 from webhook.rejections import Rejections
 from webhook.schema_gate import SchemaGate
-from webhook.sources import Address, FailureLimit, source_of
 from webhook.tally import Tally
 
 log = structlog.get_logger()

@@ -1,7 +1,6 @@
 """`outbox webhook`: the webhook app as a process of its own."""
 
 import asyncio
-import errno
 import gc
 import math
 import signal
@@ -16,7 +15,7 @@ import structlog
 import typer
 import uvicorn
 
-from jobs.runtime import environment, liveness, settings, telemetry
+from jobs.runtime import environment, listening, liveness, settings, telemetry
 from jobs.runtime.settings import MetricsSettings, ProcessSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
 from jobs.schema import releases
 from jobs.schema.admission import Admission, SchemaUnfit
@@ -58,8 +57,7 @@ def webhook(
     try:
         listeners = [listen(host, port)] if workers == 1 else listen_each(host, port, workers)
     except OSError as error:
-        option = "--host" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else asked
-        typer.echo(f"outbox: {option}: cannot listen on {host}:{port}: {error.strerror or error}", err=True)
+        typer.echo(f"outbox: {listening.refusal(host, port, asked, error)}", err=True)
         raise typer.Exit(2) from None
     try:
         if workers == 1:
@@ -199,20 +197,7 @@ def listen_each(host: str, port: int, number: int) -> list[socket.socket]:
 
 def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket. Raises OSError if the host is unknown or the port is taken. ``shared`` sets SO_REUSEPORT."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Headers and body are two writes; without this the second would wait for the other side's delayed acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    return listening.listen(host, port, backlog=BACKLOG, shared=shared)
 
 
 def _stop_on_signals(server: uvicorn.Server) -> None:

@@ -1,7 +1,7 @@
 """Settings from the environment, read once and checked at the edge.
 
-Each process reads only the groups it needs: :class:`SupabaseSettings`, those of :mod:`jobs.runtime.accounts`,
-:class:`EngineSettings`, :class:`WebhookSettings`, :class:`ProcessSettings`, :class:`TelemetrySettings`. :func:`load` turns
+Each process reads only the groups it needs: :class:`SupabaseSettings`, those of :mod:`jobs.runtime.accounts` and
+:mod:`jobs.runtime.dashboard`, :class:`EngineSettings`, :class:`WebhookSettings` and the others below. :func:`load` turns
 mistakes into one :class:`SettingsError` whose text names the settings and never shows a secret's value; :func:`gathered` does
 so for several groups. A ``.env`` file in the working directory, or the file that ``OUTBOX_ENV_FILE`` names, is read too; the
 environment wins over it. An empty value counts as unset.
@@ -19,6 +19,7 @@ from sentry_sdk.utils import BadDsn, Dsn
 
 from jobs.runtime import checks, environment, phone, standard_webhooks
 from jobs.runtime.accounts import ProvidersSettings, SinchSettings, VonageSettings
+from jobs.runtime.dashboard import DashboardSettings
 
 _BEGINNING = re.compile(r"\+[1-9][0-9]{0,14}")
 Group = TypeVar("Group", bound=BaseSettings)
@@ -339,6 +340,7 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     WebhookSettings,
     EventsSettings,
     ProcessSettings,
+    DashboardSettings,
     MetricsSettings,
     TelemetrySettings,
 )

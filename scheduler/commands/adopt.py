@@ -13,6 +13,7 @@ from rich.table import Table
 from jobs.adoption import Adopted, Adoption
 from jobs.gateway.adopting import Counts
 from jobs.gateway.operating import Operating
+from jobs.gateway.pause_words import resume_restored
 from jobs.providers import registry
 from jobs.providers.base import ProviderError, Refusal
 from jobs.providers.registry import Account
@@ -20,7 +21,6 @@ from jobs.runtime.clocks import Clocks
 from jobs.runtime.masking import mask
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
-from scheduler.commands.status_view import resume_restored
 from scheduler.engine import plan_of
 
 _DEADLINE_SECONDS: Final = 30.0

@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from jobs.gateway.operating import Operating
+from jobs.gateway.pause_words import until as words_until
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import Pause
 from jobs.providers import registry
@@ -14,7 +15,6 @@ from jobs.runtime.masking import scrub
 from jobs.runtime.settings import SettingsError
 from scheduler.commands import times
 from scheduler.commands.operator import Failed, agreed, console, operate, say_json
-from scheduler.commands.status_view import until as words_until
 
 Plan = Annotated[
     str | None, typer.Option("--plan", help="A plan, or PROVIDER:PLAN. Default: all known plans and the configured ones.")

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from jobs.gateway import pause_words
 from jobs.gateway.alarms import setting_of
 from jobs.gateway.replies import UnclearReplies
-from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import (
     Backlog,
     ClockOff,
@@ -111,23 +111,15 @@ def _reports(requests: Requests) -> Text:
 def _pauses(pauses: Sequence[Pause], unbound: str | None) -> Text:
     """A database that does not send from this project is stopped too, although no plan of it is paused."""
     lines = [
-        Text.assemble((f"{pause.provider} {pause.plan}, {pause.kind}: {_cause(pause)}", "red"), ", ", until(pause))
+        Text.assemble(
+            (f"{pause.provider} {pause.plan}, {pause.kind}: {pause_words.cause(pause)}", "red"), ", ", pause_words.until(pause)
+        )
         for pause in pauses
     ]
     if unbound is not None:
         words = "in a restored database first run `outbox adopt --since TIME`, in a copy see `outbox bind --help`"
         lines.append(Text.assemble((f"all plans, unbound: {unbound}", "red"), f", until `outbox bind`; {words}"))
     return Text("\n").join(lines) if lines else Text("no plan")
-
-
-def _cause(pause: Pause) -> str:
-    """The reason of a pause, and the setting to check."""
-    setting = registry.setting_to_check(pause.provider, pause.reason) if pause.kind == "account" else None
-    return scrub(pause.reason) + _check(setting)
-
-
-def _check(setting: str | None) -> str:
-    return "" if setting is None else f", check {setting}"
 
 
 def _unbound(hosts: Sequence[str], project: str | None) -> str | None:
@@ -155,7 +147,7 @@ def _held(held: Sequence[Held]) -> Text:
 def _why_held(held: Held) -> str:
     is_setting = held.by_sender and held.sender is None
     setting = registry.setting_to_check(held.provider, held.reason, is_held=True) if is_setting else None
-    return scrub(held.reason) + _check(setting)
+    return scrub(held.reason) + pause_words.check(setting)
 
 
 def _unclear(replies: UnclearReplies) -> Text:
@@ -204,26 +196,6 @@ def _waiting(held: Held) -> str:
     return f"{counted(held.messages, 'message')}{example} held since {utc(held.since)}, next try at {utc(held.probe_at)}"
 
 
-def until(pause: Pause) -> str:
-    """Since when the plan is paused and until when, in words."""
-    if pause.kind == RESTORED and not registry.has_list(pause.provider):
-        end = f"until `{resume_restored(pause.provider, pause.plan)}`: {pause.provider} has no list to adopt"
-    elif pause.kind == RESTORED:
-        end = "until `outbox adopt --since TIME` has adopted what was sent since the backup"
-    elif pause.probing:
-        end = "until it accepts a message: they go to it one at a time"
-    elif pause.until is None:
-        end = "until resumed"
-    else:
-        end = f"until {utc(pause.until)}"
-    return f"since {utc(pause.since)}, {end}"
-
-
-def resume_restored(provider: str, plan: str) -> str:
-    """The command that ends the pause of a restored database without an adoption."""
-    return f"outbox resume --restored --provider {provider} --plan {plan}"
-
-
 def _clocks(clocks: Sequence[ClockOff]) -> Text:
     return Text("\n").join(
         Text(
@@ -249,7 +221,7 @@ def alarms(waiting: int, raised: Sequence[RaisedAlarm]) -> Text:
 
 def _words(alarm: RaisedAlarm) -> str:
     words = " ".join(f"{key}={value}" for key, value in alarm.detail.items())
-    return words + _check(setting_of(alarm.kind, alarm.detail))
+    return words + pause_words.check(setting_of(alarm.kind, alarm.detail))
 
 
 def _jobs(jobs: Sequence[Heartbeat]) -> Text:

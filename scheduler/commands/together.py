@@ -1,4 +1,4 @@
-"""`outbox all`: the scheduler and the webhook app in one process group, for the smallest deployment."""
+"""`outbox all`: the scheduler, the webhook app and maybe the dashboard in one process group, for the smallest deployment."""
 
 import asyncio
 import signal
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from jobs.runtime import environment, liveness, settings, telemetry
+from jobs.runtime.dashboard import DashboardSettings
 from jobs.runtime.settings import EngineSettings, ProcessSettings, SupabaseSettings, TelemetrySettings, WebhookSettings
 from scheduler.supervisor import Member, Supervisor
 
@@ -16,25 +17,31 @@ def run_all(*, host: str, port: int | None, workers: int, plans: Sequence[str] =
     Raises SettingsError for the settings that are wrong, before a process is started. Those of the accounts are checked by
     the scheduler, because that loads the providers' clients.
     """
-    local, logs, *_ = settings.gathered(
+    local, logs, pages, *_ = settings.gathered(
         lambda: settings.load(ProcessSettings),
         lambda: settings.load(TelemetrySettings),
+        lambda: settings.load(DashboardSettings),
         lambda: settings.load(SupabaseSettings),
         lambda: settings.load(EngineSettings),
         lambda: settings.load(WebhookSettings),
     )
     telemetry.configure(logs, component="all")
     environment.warn_of_misspelled(settings.names())
-    return asyncio.run(_run(local, members(host=host, port=port, workers=workers, plans=plans)))
+    return asyncio.run(_run(local, members(host=host, port=port, workers=workers, plans=plans, pages=pages)))
 
 
-def members(*, host: str, port: int | None, workers: int, plans: Sequence[str] = ()) -> list[Member]:
-    """The processes that `outbox all` keeps running."""
+def members(
+    *, host: str, port: int | None, workers: int, plans: Sequence[str] = (), pages: DashboardSettings | None = None
+) -> list[Member]:
+    """The processes that `outbox all` keeps running. The dashboard is one of them where it has a port."""
     listening = ["--host", host, "--workers", str(workers), *([] if port is None else ["--port", str(port)])]
-    return [
+    made = [
         Member("scheduler", ("run", *(word for plan in plans for word in ("--plan", plan)))),
         Member("webhook", ("webhook", *listening)),
     ]
+    if pages is not None and pages.dashboard_port is not None:
+        made.append(Member("dashboard", ("dashboard", "--host", host, "--port", str(pages.dashboard_port))))
+    return made
 
 
 async def _run(local: ProcessSettings, chosen: Sequence[Member]) -> int:

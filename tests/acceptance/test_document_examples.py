@@ -56,6 +56,7 @@ AFTER = {
 SHARE_CONSTANTS = {"campaigns.md"}
 """Documents in which a later example in JavaScript uses constants of an earlier one."""
 ONLY_READ = {
+    "dashboard.md": "mounts the dashboard in an app, which its own tests do",
     "auth.md": "the local API has no sign-in by phone",
     "events.md": "shows parts of a server, which tests of events run",
     "examples.md": "shows parts of files, which their own tests run",
@@ -70,6 +71,7 @@ NOT_RUN = {
     ("events",): "needs a server that takes events",
     ("receiver",): "does not end",
     ("all",): "does not end",
+    ("dashboard",): "does not end",
     ("health",): "asks processes that run on this machine",
     ("adopt",): "needs a database that was restored",
     ("held", "--send"): "needs a message that is held since a restore",

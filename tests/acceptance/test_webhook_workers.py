@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 import pytest
 
+from jobs.runtime.sources import FAILURES
 from sandbox.local import processes
 from sandbox.local.stack import LocalStack
 from tests.engine import Rig, number
 from tests.integration.test_webhook_database import final, sent
 from tests.integration.webhook_app import DELIVERY, SECRET, report, signed
 from tests.stack import Connection
-from webhook.sources import FAILURES
 
 WAIT_SECONDS = 60.0
 COMMAND = [sys.executable, "-m", "scheduler", "webhook"]

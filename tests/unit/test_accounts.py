@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs.gateway import pause_words
 from jobs.gateway.seen import RESTORED
 from jobs.gateway.status import Pause
 from jobs.providers import registry
@@ -13,7 +14,7 @@ from jobs.runtime.accounts import SinchSettings, VonageSettings
 from jobs.runtime.settings import EngineSettings, SettingsError, SupabaseSettings
 from jobs.schema import releases
 from scheduler.cli import run_command_line
-from scheduler.commands import adopt, status_view
+from scheduler.commands import adopt
 from scheduler.engine import build_engine
 
 SINCH = {"SINCH_SERVICE_PLAN_ID": "plan", "SINCH_API_TOKEN": "token", "SINCH_REGION": "us"}
@@ -162,7 +163,7 @@ def test_adoption_reads_the_list_there_is(
 def test_pause_after_a_restore_names_its_command(provider: str, command: str) -> None:
     at = datetime(2026, 11, 30, tzinfo=UTC)
 
-    assert command in status_view.until(Pause(provider, "p", RESTORED, "restored", at, None, probing=False))
+    assert command in pause_words.until(Pause(provider, "p", RESTORED, "restored", at, None, probing=False))
 
 
 def engine_of(**plans: Any) -> Any:

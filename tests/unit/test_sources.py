@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.runtime.checks import Network
-from webhook.sources import FailureLimit, is_within, source_of
+from jobs.runtime.sources import FailureLimit, is_within, source_of
 
 PROXIES: list[Network] = [ip_network("10.0.0.0/8"), ip_network("fd00::/8")]
 ADDRESSES = st.ip_addresses().map(str)

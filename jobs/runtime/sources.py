@@ -78,6 +78,13 @@ class FailureLimit:
             self._seen.popitem(last=False)
         return count + 1
 
+    def forgive(self, source: Address | None) -> None:
+        """Take back the last failure: it was none."""
+        key = _key(source)
+        if key in self._seen:
+            since, count = self._seen[key]
+            self._seen[key] = (since, max(0, count - 1))
+
     def exceeded(self, count: int) -> bool:
         """Whether so many failures are too many."""
         return count > self._failures

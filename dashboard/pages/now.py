@@ -1,0 +1,156 @@
+"""Now: whether messages go out, what waits, which plans are paused, and what ran when."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from starlette.responses import Response
+
+from dashboard.visit import Visit
+from dashboard.words import ANY_FAILURE
+from jobs.gateway import pause_words
+from jobs.gateway.alarms import setting_of
+from jobs.gateway.errors import FunctionMissing, GatewayError
+from jobs.gateway.status import Figure, RaisedAlarm, Status
+from jobs.gateway.verdict import SENDING, Verdict
+from jobs.runtime.masking import scrub
+from jobs.runtime.times import all_in_utc
+
+_LATE_SECONDS: Final = 180.0
+_WAITING_LONG_SECONDS: Final = 60.0
+_ALARMS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PlanNow:
+    """A plan as it is now. ``pauses`` are the cause and the end of each; ``limits`` are words about its requests."""
+
+    provider: str
+    plan: str
+    state: str
+    tone: str
+    pauses: tuple[tuple[str, str], ...]
+    is_paused: bool
+    limits: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobNow:
+    """The last tick of a job."""
+
+    name: str
+    account: str
+    at: datetime
+    seconds_ago: float
+    is_late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A count with the query of the messages behind it."""
+
+    name: str
+    count: int
+    statuses: str
+    tone: str
+
+
+async def show(visit: Visit) -> Response:
+    status = await visit.operating.status()
+    verdict = await _verdict(visit)
+    return visit.render(
+        "now.html",
+        title="Now",
+        live=True,
+        verdict=verdict,
+        tone="good" if verdict.verdict == SENDING else "warn" if verdict.works else "bad",
+        now=status,
+        waits_long=(status.backlog.oldest_due_seconds or 0) > _WAITING_LONG_SECONDS,
+        plans=plans_now(status, verdict),
+        jobs=[_job(one.job, f"{one.provider} {one.plan}".strip(), one.at, one.seconds_ago) for one in status.jobs],
+        alarms=[(alarm, alarm_words(alarm)) for alarm in status.alarms[:_ALARMS]],
+        totals=await _today(visit),
+    )
+
+
+def plans_now(status: Status, verdict: Verdict) -> list[PlanNow]:
+    """Every plan that anything is known of, in order."""
+    names = {(one.provider, one.plan) for one in status.plans}
+    names |= {(one.provider, one.plan) for one in status.pauses}
+    names |= {(one.provider, one.plan) for one in verdict.plans}
+    return [_plan(provider, plan, status, verdict) for provider, plan in sorted(names)]
+
+
+def alarm_words(alarm: RaisedAlarm) -> str:
+    """What an alarm is about, numbers masked."""
+    words = ", ".join(f"{key} {value}" for key, value in alarm.detail.items() if value not in (None, ""))
+    return scrub(all_in_utc(words)) + pause_words.check(setting_of(alarm.kind, alarm.detail))
+
+
+def _plan(provider: str, plan: str, status: Status, verdict: Verdict) -> PlanNow:
+    pauses = [one for one in status.pauses if (one.provider, one.plan) == (provider, plan)]
+    judged = next((one for one in verdict.plans if (one.provider, one.plan) == (provider, plan)), None)
+    code = "paused" if pauses else None if judged is None else judged.code
+    state, tone = _STATES.get(code, (code or "", "bad"))
+    if code is None and not any((one.provider, one.plan) == (provider, plan) for one in status.processes):
+        state, tone = "no process now", "off"
+    return PlanNow(
+        provider=provider,
+        plan=plan,
+        state=state,
+        tone=tone,
+        pauses=tuple((pause_words.cause(one), pause_words.end(one)) for one in pauses),
+        is_paused=bool(pauses),
+        limits=_limits(status, provider, plan),
+    )
+
+
+_STATES: Final = {
+    None: ("sends", "good"),
+    "paused": ("paused", "bad"),
+    "not_claiming": ("waits for the provider's list", "warn"),
+    "no_process": ("has no process", "bad"),
+}
+
+
+def _limits(status: Status, provider: str, plan: str) -> str:
+    limits = next((one for one in status.plans if (one.provider, one.plan) == (provider, plan)), None)
+    if limits is None:
+        return ""
+    words = [] if limits.messages_per_second is None else [f"{limits.messages_per_second:g} messages a second"]
+    if limits.messages_per_day is not None and limits.messages_today is not None:
+        words.append(f"{limits.messages_today:,} of {limits.messages_per_day:,} messages today (UTC)")
+    elif limits.messages_today is not None:
+        words.append(f"{limits.messages_today:,} messages today (UTC)")
+    return ", ".join(words)
+
+
+def _job(name: str, account: str, at: datetime, seconds_ago: float) -> JobNow:
+    # The webhook app records heartbeats when callbacks arrive. The jobs record them whether there is work or not.
+    return JobNow(name, account, at, seconds_ago, seconds_ago > _LATE_SECONDS and name != "webhook")
+
+
+async def _verdict(visit: Visit) -> Verdict:
+    try:
+        return await visit.operating.verdicts.ask(project=visit.services.project)
+    except FunctionMissing as error:
+        return Verdict.unknown("schema", str(error))
+
+
+async def _today(visit: Visit) -> tuple[Total, ...]:
+    """Messages that were due today (UTC). None at all if a busy database does not count them in time."""
+    try:
+        figures = (await visit.operating.daily_figures(days=1)).figures
+    except GatewayError:
+        return ()
+    return (
+        Total("sent", _sum(figures, ("sent", "dispatched", "delivered")), "sent,dispatched,delivered", "go"),
+        Total("delivered", _sum(figures, ("delivered",)), "delivered", "good"),
+        Total("not delivered", _sum(figures, ANY_FAILURE.split(",")), ANY_FAILURE, "bad"),
+        Total("unknown", _sum(figures, ("unknown",)), "unknown", "warn"),
+    )
+
+
+def _sum(figures: Iterable[Figure], statuses: Iterable[str]) -> int:
+    return sum(one.messages for one in figures if one.status in statuses)
