@@ -2840,8 +2840,16 @@ as $$
   select p_status = any (outbox_engine.handed_on_statuses())
 $$;
 
-create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
-returns boolean
+create function outbox_engine.last_retried(p_outbox_id bigint) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return coalesce((
+    select max(e.id) from public.outbox_events e where e.outbox_id = p_outbox_id and e.event = 'retried'), 0);
+end
+$$;
+
+create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -2854,8 +2862,30 @@ begin
   end if;
   return not exists (
     select from public.outbox_events e
-    where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
-      and outbox_engine.says_handed_on(e.status)
+    where e.outbox_id = p_outbox_id and e.event = 'report' and outbox_engine.says_handed_on(e.status)
+      and e.id > outbox_engine.last_retried(p_outbox_id)
+  );
+end
+$$;
+
+create function outbox_engine.retries_in_doubt(p_ids bigint[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return array(
+    select o.id
+    from unnest(p_ids) n (id)
+    cross join lateral (select x.id, x.status, x.batch_id from public.outbox x where x.id = n.id limit 1) o
+    where o.status in ('pending', 'scheduled') and o.batch_id is not null and exists (
+      select
+      from public.outbox_events e
+      join outbox_engine.dispatches d on d.id = e.dispatch_id
+      join outbox_engine.report_codes c on c.provider = d.provider and c.code = e.status_code
+      where e.outbox_id = o.id and e.event = 'report' and e.status = 'aborted'
+        and e.id > outbox_engine.last_retried(o.id)
+        and c.effect in ('retry', 'retry_unless_dispatched')
+        and not outbox_engine.is_retried(c.effect, o.id))
+    order by o.id
   );
 end
 $$;
@@ -2896,8 +2926,7 @@ end
 $$;
 
 create function outbox_engine.end_retries(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_ended_moves bigint[],
-  p_now timestamptz
+  p_outbox_ids bigint[], p_providers text[], p_statuses text[], p_ended_moves bigint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -2908,16 +2937,10 @@ begin
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
   ) then
-    v_ids := v_ids || array(
-      select o.id
-      from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
-        n (outbox_id, dispatch_id, provider, status)
-      join public.outbox o on o.id = n.outbox_id and o.dispatch_id = n.dispatch_id
-      join outbox_engine.report_codes c
-        on c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched'
-      where outbox_engine.says_handed_on(n.status)
-        and o.reported_rank = outbox_engine.rank_of('aborted')
-    );
+    v_ids := v_ids || outbox_engine.retries_in_doubt(array(
+      select distinct n.outbox_id
+      from unnest(p_outbox_ids, p_statuses) n (outbox_id, status)
+      where outbox_engine.says_handed_on(n.status)));
   end if;
   perform outbox_engine.end_waiting(v_ids, p_now);
 end
@@ -2934,8 +2957,7 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
-  perform outbox_engine.end_retries(
-    p_outbox_ids, p_dispatches, p_providers, p_statuses, p_ended_moves, p_now);
+  perform outbox_engine.end_retries(p_outbox_ids, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -2963,7 +2985,7 @@ begin
     from reports n
     cross join lateral (
       select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id, n.dispatch_id)) as retryable,
+          and outbox_engine.is_retried(n.effect, n.outbox_id)) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -7588,6 +7610,59 @@ begin
 end
 $$;
 
+create function outbox_engine.adopt_waiting_messages(
+  p_dispatches uuid[], p_source text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_adopted bigint[];
+begin
+  with adopted as (
+    update public.outbox o
+    set
+      dispatch_id = x.dispatch_id, batch_id = x.batch_id, sent_at = p_now,
+      reported_rank = null, reported_at = null, status_code = null
+    from outbox_engine.duplicate_sends x
+    where x.dispatch_id = any (p_dispatches) and x.confirmed_at = p_now and x.outbox_id = o.id
+      and o.batch_id is not null and o.queue is not null
+    returning o.id
+  )
+  select array_agg(id) into v_adopted from adopted;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), p_source, p_now)
+  from unnest(v_adopted) id
+  having count(*) > 0;
+end
+$$;
+
+create or replace function outbox_engine.accept_messages(
+  p_dispatches uuid[], p_were_closed boolean, p_source text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_all_sent boolean;
+begin
+  if p_were_closed then
+    perform outbox_engine.lock_messages_and_successors(p_dispatches);
+  end if;
+  v_all_sent := outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  if v_all_sent and not exists (select from outbox_engine.duplicate_sends) then
+    -- The usual case: no message is elsewhere, and none was sent before.
+    return;
+  end if;
+  if not v_all_sent then
+    -- Waits for transactions that are changing the others, then decides by what they are now.
+    perform outbox_engine.lock_messages_and_successors(p_dispatches);
+    perform outbox_engine.mark_sent(p_dispatches, p_source, p_now);
+  end if;
+  perform outbox_engine.adopt_ended_messages(p_dispatches, p_source, p_now);
+  perform outbox_engine.record_duplicate_sends(p_dispatches, p_now);
+  perform outbox_engine.adopt_waiting_messages(p_dispatches, p_source, p_now);
+end
+$$;
+
 create or replace function outbox_engine.record_plan_success(p_dispatches uuid[], p_reconcile_after interval)
 returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -7627,8 +7702,6 @@ create function outbox_engine.record_repeated_requests(
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-declare
-  v_waiting bigint[];
 begin
   perform outbox_engine.lock_messages_and_successors(p_dispatches);
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
@@ -7643,25 +7716,10 @@ begin
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
   where d.batch_id <> f.batch_id
   on conflict do nothing;
-  if not found then
-    return;
+  if found then
+    perform outbox_engine.log_duplicate_sends(p_now);
+    perform outbox_engine.adopt_waiting_messages(p_dispatches, p_source, p_now);
   end if;
-  perform outbox_engine.log_duplicate_sends(p_now);
-
-  with waiting as (
-    update public.outbox o
-    set
-      batch_id = x.batch_id, sent_at = p_now, reported_rank = null, reported_at = null, status_code = null
-    from outbox_engine.duplicate_sends x
-    where x.dispatch_id = any (p_dispatches) and x.confirmed_at = p_now and x.outbox_id = o.id
-      and o.dispatch_id = x.dispatch_id and o.batch_id is not null and o.queue is not null
-    returning o.id
-  )
-  select array_agg(id) into v_waiting from waiting;
-  perform outbox_engine.change_statuses(
-    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), p_source, p_now)
-  from unnest(v_waiting) id
-  having count(*) > 0;
 end
 $$;
 
@@ -7801,8 +7859,7 @@ create function outbox_engine.has_report_against_move(o public.outbox, p_class t
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
-  v_retried constant bigint := coalesce((
-    select max(e.id) from public.outbox_events e where e.outbox_id = o.id and e.event = 'retried'), 0);
+  v_retried constant bigint := outbox_engine.last_retried(o.id);
 begin
   return exists (
     select from outbox_engine.duplicate_sends x where x.outbox_id = o.id
@@ -7945,12 +8002,14 @@ $$;
 create function outbox_engine.end_moves_in_doubt(p_dispatches uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_ids constant bigint[] := array(
+    select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches));
 begin
   if outbox_engine.has_routes() then
-    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(array(
-      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)
-    )), p_now);
+    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(v_ids), p_now);
   end if;
+  perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(v_ids), p_now);
 end
 $$;
 

@@ -169,3 +169,92 @@ def test_refusal_that_was_wrong_keeps_its_batch(db: Connection) -> None:
     assert claim_of(db, FIRST) + taken_by_others(db) == []
     assert (column(db, "status", row), column(db, "batch_id", row)) == ("dispatched", batch_of(former))
     assert column(db, "finalized_at is null", row)
+
+
+@pytest.mark.parametrize("shown_by", ["its answer", "a report", "a lookup"])
+def test_request_that_turned_up_ends_a_move(db: Connection, shown_by: str) -> None:
+    """It was given up after two lookups. The second plan's request was stopped, so the message waits for the third."""
+    (row,) = insert(db)
+    lost = only(claim_of(db, FIRST))
+    mark_ambiguous(db, lost)
+    for _ in range(2):
+        later(db, "30 seconds")
+        (lookup,) = claim_lookups(db)
+        record_lookup(db, lookup, [], [])
+    pause(db, FIRST, "operator", 3600)
+    claim_of(db, THIRD)
+    accept(db, only(claim_of(db, SECOND)), "B2")
+    report(db, "B2", number(0), "aborted", 1100)
+
+    if shown_by == "its answer":
+        accept(db, lost, "B1")
+    elif shown_by == "a report":
+        report(db, "B1", number(0), "sent", reference=lost["dispatch_id"])
+    else:
+        later(db, "2 minutes")
+        (lookup,) = claim_lookups(db)
+        record_lookup(db, lookup, ["B1"], [number(0)])
+
+    db.execute("delete from outbox_engine.plan_pauses")
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B1")
+    assert alarms(db, "message.duplicate_send") == [{"outbox_ids": [row]}]
+    report(db, "B1", number(0), "failed", 60)
+    assert column(db, "status", row) == "failed"
+
+
+def test_repeated_former_request_ends_a_later_move(db: Connection) -> None:
+    row, former = sent(db)
+    say(db, former, "aborted", 402)
+    accept(db, only(claim_of(db, SECOND)), "B2")
+    report(db, "B2", number(0), "aborted", 1100)
+
+    accept(db, former, "B-again")
+
+    assert taken_by_others(db) == []
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", "B-again")
+
+
+@pytest.mark.parametrize("then", ["throttled", "released"])
+def test_repeated_request_ends_a_retry(db: Connection, then: str) -> None:
+    """It is found while the message is in its next request at the same plan, which comes to nothing."""
+    db.execute("delete from outbox_engine.heartbeats")
+    row, former = sent(db)
+    say(db, former, "aborted", 404)
+    later(db, "5 minutes")
+    again = only(claim_of(db, FIRST))
+    accept(db, former, "B-again")
+
+    if then == "throttled":
+        refuse(db, again, "throttled", http_status=429)
+    else:
+        release(db, again)
+
+    later(db, "20 minutes")
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert (column(db, "status", row), moves(db, row)) == ("aborted", [])
+
+
+@pytest.mark.parametrize("said", ["before", "after", "before it is stopped"])
+def test_text_handed_on_ends_a_retry(db: Connection, said: str) -> None:
+    """The same for a code of Vonage that has it sent again only where it was not handed on."""
+    db.execute("delete from outbox_engine.heartbeats")
+    row, former = sent(db, SECOND)
+    pause(db, FIRST, "operator", 3600)
+    say(db, former, "aborted", 1000)
+    later(db, "5 minutes")
+    again = only(claim_of(db, SECOND))
+
+    if said != "after":
+        say(db, former, "dispatched")
+    if said == "before it is stopped":
+        accept(db, again, "B2")
+        report(db, "B2", number(0), "aborted", 1000)
+    else:
+        release(db, again)
+    if said == "after":
+        say(db, former, "dispatched")
+
+    later(db, "20 minutes")
+    assert claim_of(db, SECOND) + taken_by_others(db) == []
+    assert (column(db, "status", row), moves(db, row)) == ("aborted", [])

@@ -105,12 +105,20 @@ as $$
   select p_status = any (outbox_engine.handed_on_statuses())
 $$;
 
+-- The latest event by which an operator had a message sent again. What came before it counts no more.
+create function outbox_engine.last_retried(p_outbox_id bigint) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return coalesce((
+    select max(e.id) from public.outbox_events e where e.outbox_id = p_outbox_id and e.event = 'retried'), 0);
+end
+$$;
+
 -- Whether an aborted message is sent again for the effect of its code, never if the provider has a second
--- batch of it. `retry_unless_dispatched` does that
--- only if no report of the attempt says that the message was handed on. All reports are in the history by
--- now.
-create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint, p_dispatch_id uuid)
-returns boolean
+-- batch of it. `retry_unless_dispatched` does that only if no report of any attempt says that the message was
+-- handed on. All reports are in the history by now.
+create function outbox_engine.is_retried(p_effect text, p_outbox_id bigint) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -123,8 +131,32 @@ begin
   end if;
   return not exists (
     select from public.outbox_events e
-    where e.outbox_id = p_outbox_id and e.dispatch_id = p_dispatch_id and e.event = 'report'
-      and outbox_engine.says_handed_on(e.status)
+    where e.outbox_id = p_outbox_id and e.event = 'report' and outbox_engine.says_handed_on(e.status)
+      and e.id > outbox_engine.last_retried(p_outbox_id)
+  );
+end
+$$;
+
+-- Of these messages, those that wait because of a code that has them sent again, although `is_retried` would
+-- deny it by now. Another request may have come to nothing since.
+create function outbox_engine.retries_in_doubt(p_ids bigint[]) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return array(
+    select o.id
+    from unnest(p_ids) n (id)
+    cross join lateral (select x.id, x.status, x.batch_id from public.outbox x where x.id = n.id limit 1) o
+    where o.status in ('pending', 'scheduled') and o.batch_id is not null and exists (
+      select
+      from public.outbox_events e
+      join outbox_engine.dispatches d on d.id = e.dispatch_id
+      join outbox_engine.report_codes c on c.provider = d.provider and c.code = e.status_code
+      where e.outbox_id = o.id and e.event = 'report' and e.status = 'aborted'
+        and e.id > outbox_engine.last_retried(o.id)
+        and c.effect in ('retry', 'retry_unless_dispatched')
+        and not outbox_engine.is_retried(c.effect, o.id))
+    order by o.id
   );
 end
 $$;
@@ -170,8 +202,7 @@ $$;
 -- (`p_ended_moves`, null: none), and those that wait for `retry_unless_dispatched` and of which one of these
 -- reports says that they were handed on. Reports come in any order.
 create function outbox_engine.end_retries(
-  p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_ended_moves bigint[],
-  p_now timestamptz
+  p_outbox_ids bigint[], p_providers text[], p_statuses text[], p_ended_moves bigint[], p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -182,16 +213,10 @@ begin
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
   ) then
-    v_ids := v_ids || array(
-      select o.id
-      from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses)
-        n (outbox_id, dispatch_id, provider, status)
-      join public.outbox o on o.id = n.outbox_id and o.dispatch_id = n.dispatch_id
-      join outbox_engine.report_codes c
-        on c.provider = n.provider and c.code = o.status_code and c.effect = 'retry_unless_dispatched'
-      where outbox_engine.says_handed_on(n.status)
-        and o.reported_rank = outbox_engine.rank_of('aborted')
-    );
+    v_ids := v_ids || outbox_engine.retries_in_doubt(array(
+      select distinct n.outbox_id
+      from unnest(p_outbox_ids, p_statuses) n (outbox_id, status)
+      where outbox_engine.says_handed_on(n.status)));
   end if;
   perform outbox_engine.end_waiting(v_ids, p_now);
 end
@@ -215,8 +240,7 @@ declare
   v_outer constant text := coalesce(v_writer, '');
 begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
-  perform outbox_engine.end_retries(
-    p_outbox_ids, p_dispatches, p_providers, p_statuses, p_ended_moves, p_now);
+  perform outbox_engine.end_retries(p_outbox_ids, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
   -- attempts, only `delivered` counts.
   with reports as (
@@ -244,7 +268,7 @@ begin
     from reports n
     cross join lateral (
       select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id, n.dispatch_id)) as retryable,
+          and outbox_engine.is_retried(n.effect, n.outbox_id)) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s

@@ -212,6 +212,34 @@ begin
 end
 $$;
 
+-- Messages that wait again because of a report on one batch, while another batch of them was found just now
+-- in one of these dispatches: that one sent them. The caller locked them.
+create function outbox_engine.adopt_waiting_messages(
+  p_dispatches uuid[], p_source text, p_now timestamptz
+) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_adopted bigint[];
+begin
+  with adopted as (
+    update public.outbox o
+    set
+      dispatch_id = x.dispatch_id, batch_id = x.batch_id, sent_at = p_now,
+      reported_rank = null, reported_at = null, status_code = null
+    from outbox_engine.duplicate_sends x
+    where x.dispatch_id = any (p_dispatches) and x.confirmed_at = p_now and x.outbox_id = o.id
+      and o.batch_id is not null and o.queue is not null
+    returning o.id
+  )
+  select array_agg(id) into v_adopted from adopted;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), p_source, p_now)
+  from unnest(v_adopted) id
+  having count(*) > 0;
+end
+$$;
+
 -- The messages of newly accepted dispatches. `p_were_closed` says that some of the dispatches had been
 -- given up or refused, so that their messages may be elsewhere by now.
 create function outbox_engine.accept_messages(
@@ -237,6 +265,7 @@ begin
   end if;
   perform outbox_engine.adopt_ended_messages(p_dispatches, p_source, p_now);
   perform outbox_engine.record_duplicate_sends(p_dispatches, p_now);
+  perform outbox_engine.adopt_waiting_messages(p_dispatches, p_source, p_now);
 end
 $$;
 
@@ -276,16 +305,13 @@ begin
 end
 $$;
 
--- Second batches with the same reference: something between us and the provider repeated our request. A
--- message that waits again because of a report on the first one was sent by the second. Locks all messages
--- of the call first, because a report that moves one of them looks for second batches.
+-- Second batches with the same reference: something between us and the provider repeated our request. Locks
+-- all messages of the call first, because a report that moves one of them looks for second batches.
 create function outbox_engine.record_repeated_requests(
   p_dispatches uuid[], p_batches text[], p_source text, p_now timestamptz
 ) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-declare
-  v_waiting bigint[];
 begin
   perform outbox_engine.lock_messages_and_successors(p_dispatches);
   insert into outbox_engine.duplicate_sends (outbox_id, dispatch_id, batch_id, found_at, confirmed_at)
@@ -300,25 +326,10 @@ begin
   join outbox_engine.dispatch_members m on m.dispatch_id = d.id
   where d.batch_id <> f.batch_id
   on conflict do nothing;
-  if not found then
-    return;
+  if found then
+    perform outbox_engine.log_duplicate_sends(p_now);
+    perform outbox_engine.adopt_waiting_messages(p_dispatches, p_source, p_now);
   end if;
-  perform outbox_engine.log_duplicate_sends(p_now);
-
-  with waiting as (
-    update public.outbox o
-    set
-      batch_id = x.batch_id, sent_at = p_now, reported_rank = null, reported_at = null, status_code = null
-    from outbox_engine.duplicate_sends x
-    where x.dispatch_id = any (p_dispatches) and x.confirmed_at = p_now and x.outbox_id = o.id
-      and o.dispatch_id = x.dispatch_id and o.batch_id is not null and o.queue is not null
-    returning o.id
-  )
-  select array_agg(id) into v_waiting from waiting;
-  perform outbox_engine.change_statuses(
-    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), p_source, p_now)
-  from unnest(v_waiting) id
-  having count(*) > 0;
 end
 $$;
 

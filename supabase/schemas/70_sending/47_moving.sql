@@ -26,8 +26,7 @@ create function outbox_engine.has_report_against_move(o public.outbox, p_class t
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
-  v_retried constant bigint := coalesce((
-    select max(e.id) from public.outbox_events e where e.outbox_id = o.id and e.event = 'retried'), 0);
+  v_retried constant bigint := outbox_engine.last_retried(o.id);
 begin
   return exists (
     select from outbox_engine.duplicate_sends x where x.outbox_id = o.id
@@ -180,16 +179,18 @@ end
 $$;
 
 -- Called where the latest request of messages came to nothing, so that they wait again: while it was open, a
--- report may have said that an earlier one did not.
+-- report may have said that an earlier one did not, or a second batch of it may have been found.
 create function outbox_engine.end_moves_in_doubt(p_dispatches uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_ids constant bigint[] := array(
+    select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches));
 begin
   if outbox_engine.has_routes() then
-    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(array(
-      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)
-    )), p_now);
+    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(v_ids), p_now);
   end if;
+  perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(v_ids), p_now);
 end
 $$;
 
