@@ -13691,6 +13691,15 @@ as $$
   end
 $$;
 
+create function outbox_engine.may_have_arrived_after_all(o public.outbox) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return o.status = 'aborted' and o.dispatch_id is not null
+    and outbox_engine.has_report_against_move(o, 'stopped');
+end
+$$;
+
 create or replace function public.outbox_retry(
   p_ids bigint[], p_force boolean, p_expires_in_seconds double precision, p_dry_run boolean
 ) returns jsonb
@@ -13709,8 +13718,13 @@ begin
 
   with judged as materialized (
     select a.id, o.status, o.attempts, o.error, d.batch_id is not null as was_accepted,
-      outbox_engine.retry_problem(
-        o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null, v_now
+      coalesce(
+        outbox_engine.retry_problem(
+          o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null,
+          v_now),
+        case
+          when not p_force and outbox_engine.may_have_arrived_after_all(o) then 'may_have_arrived'
+        end
       ) as problem
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id

@@ -141,6 +141,28 @@ def test_operators_retry_moves_despite_earlier_doubts(db: Connection) -> None:
     assert history(db, row)[-1] == "moved"
 
 
+@pytest.mark.parametrize("doubt", ["unknown", "dispatched", "a second batch"])
+def test_retry_of_a_doubtful_move_takes_force(db: Connection, doubt: str) -> None:
+    """Its status says that it was stopped, and something else that was heard says that it may have arrived."""
+    row, former = sent(db)
+    if doubt == "a second batch":
+        accept(db, former, "B-again")
+    else:
+        say(db, former, doubt)
+    say(db, former, "aborted", 402)
+    assert column(db, "status", row) == "aborted"
+
+    outcomes = [
+        outcome
+        for force in (False, True)
+        for (outcome,) in db.execute(
+            "select public.outbox_retry(array[%s::bigint], %s, null, false) -> 0 ->> 'outcome'", [row, force]
+        )
+    ]
+
+    assert outcomes == ["may_have_arrived", "retried"]
+
+
 def test_halves_that_wait_again_end_their_moves(db: Connection) -> None:
     """A refused half waited for the other one, of which nothing is known at last."""
     rows, formers = zip(*(sent(db) for _ in range(2)), strict=True)

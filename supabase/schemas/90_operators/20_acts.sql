@@ -94,6 +94,17 @@ as $$
   end
 $$;
 
+-- Whether the text of an ended message may have arrived although its status says that it was stopped:
+-- something that was heard of it speaks against that, or the provider has a second batch of it.
+create function outbox_engine.may_have_arrived_after_all(o public.outbox) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  return o.status = 'aborted' and o.dispatch_id is not null
+    and outbox_engine.has_report_against_move(o, 'stopped');
+end
+$$;
+
 -- Called by `outbox retry`. Final messages become a new attempt at their time, with the count of attempts at
 -- zero; the claim checks again what it always checks (opt-out, window, campaign, country). Later reports on
 -- the earlier attempt only become events, but for `delivered`. Plans that refused it may take it. An attempt
@@ -118,8 +129,13 @@ begin
 
   with judged as materialized (
     select a.id, o.status, o.attempts, o.error, d.batch_id is not null as was_accepted,
-      outbox_engine.retry_problem(
-        o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null, v_now
+      coalesce(
+        outbox_engine.retry_problem(
+          o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null,
+          v_now),
+        case
+          when not p_force and outbox_engine.may_have_arrived_after_all(o) then 'may_have_arrived'
+        end
       ) as problem
     from (select distinct unnest(p_ids) as id) a
     left join public.outbox o on o.id = a.id
