@@ -13,25 +13,25 @@ declare
     'outbox_event_deliveries_id_seq', 'outbox_event_deliveries_message', 'outbox_event_deliveries_notice',
     'outbox_event_deliveries_pkey', 'outbox_event_endpoints', 'outbox_event_endpoints_id_seq',
     'outbox_event_endpoints_name_key', 'outbox_event_endpoints_pkey', 'outbox_inbound_unclear',
-    'outbox_ready_on_route', 'outbox_route_plans', 'outbox_route_plans_pkey', 'outbox_routes',
-    'outbox_routes_name_key', 'outbox_routes_pkey', 'outbox_senders', 'outbox_senders_pkey',
-    'outbox_waiting_on_route'
+    'outbox_metadata', 'outbox_ready_on_route', 'outbox_recipient', 'outbox_route_plans',
+    'outbox_route_plans_pkey', 'outbox_routes', 'outbox_routes_name_key', 'outbox_routes_pkey',
+    'outbox_senders', 'outbox_senders_pkey', 'outbox_waiting_on_route'
   ];
   v_functions constant text[] := array[
     'outbox_add_event_endpoint', 'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind',
-    'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_decide_replies',
-    'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages', 'outbox_erase_records',
-    'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person', 'outbox_finish_adoption',
-    'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready', 'outbox_list_event_deliveries',
-    'outbox_list_held', 'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes',
-    'outbox_list_senders', 'outbox_match_again', 'outbox_metrics', 'outbox_person_messages',
-    'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure',
-    'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_event_results',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_event_endpoint',
-    'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule',
-    'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep', 'outbox_send_held',
-    'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint', 'outbox_set_route',
-    'outbox_set_sender', 'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
+    'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_count_messages',
+    'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages',
+    'outbox_erase_records', 'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person',
+    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready',
+    'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages', 'outbox_list_plans',
+    'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_match_again',
+    'outbox_metrics', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
+    'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_record_event_results', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_remove_event_endpoint', 'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events',
+    'outbox_reschedule', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
+    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint',
+    'outbox_set_route', 'outbox_set_sender', 'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -432,6 +432,97 @@ alter table outbox_engine.auth_codes enable row level security;
 create index auth_codes_recipient on outbox_engine.auth_codes (recipient, at);
 create index auth_codes_country on outbox_engine.auth_codes (country, at);
 
+
+
+-- What the dashboard reads (93_dashboard).
+
+-- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
+-- was deleted of it. Null in a block's column means not known, or none.
+create table outbox_engine.block_figures (
+  block integer not null,
+  is_total boolean not null,
+  hour timestamptz not null,
+  country text,
+  plan text,
+  campaign text,
+  status text not null,
+  status_code integer,
+  delay smallint,
+  messages integer not null,
+  parts integer not null
+);
+alter table outbox_engine.block_figures enable row level security;
+
+create index block_figures_block on outbox_engine.block_figures (block);
+
+-- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
+-- from acceptance to delivery, null for messages that were not delivered.
+create table outbox_engine.hourly_figures (
+  hour timestamptz not null,
+  country text,
+  plan text,
+  status text not null,
+  status_code integer,
+  delay smallint,
+  messages bigint not null,
+  parts bigint not null,
+  unique nulls not distinct (hour, country, plan, status, status_code, delay)
+) with (fillfactor = 70);
+alter table outbox_engine.hourly_figures enable row level security;
+
+-- Blocks that are to be counted again. Rows are only inserted, so that no transaction waits for another.
+create table outbox_engine.changed_blocks (
+  id bigint generated always as identity primary key,
+  block integer not null
+);
+alter table outbox_engine.changed_blocks enable row level security;
+
+-- How far changes were followed. One row. `safe_to` and the mark are as in event_follow.
+create table outbox_engine.figures_follow (
+  only_row boolean primary key default true check (only_row),
+  followed_to bigint,
+  safe_to bigint,
+  marked_to bigint,
+  marked_by text[],
+  counted_to bigint not null default 0
+) with (fillfactor = 10);
+alter table outbox_engine.figures_follow enable row level security;
+
+-- What counts of a message.
+create type outbox_engine.message_of_figures as (
+  id bigint,
+  recipient text,
+  dispatch_id uuid,
+  campaign text,
+  send_at timestamptz,
+  status text,
+  status_code integer,
+  parts smallint,
+  sent_at timestamptz,
+  finalized_at timestamptz
+);
+
+create type outbox_engine.message_filter as (
+  recipients text[],
+  last_digits text,
+  statuses text[],
+  codes integer[],
+  countries text[],
+  campaign text,
+  template text,
+  -- 'provider:plan'
+  plan text,
+  priority_from smallint,
+  priority_to smallint,
+  since timestamptz,
+  until timestamptz,
+  idempotency_key text,
+  batch_id text,
+  dispatch_id uuid,
+  metadata jsonb,
+  id bigint,
+  below_id bigint
+);
 
 
 -- Outgoing events (85_events/10_endpoints.sql).
@@ -16026,6 +16117,606 @@ begin
 end
 $$;
 
+create function outbox_engine.block_of(p_id bigint) returns integer
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select (p_id >> 13)::integer
+$$;
+
+create function outbox_engine.counted_status(p_status text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select case when p_status in ('scheduled', 'pending', 'sending') then 'waiting' else p_status end
+$$;
+
+create function outbox_engine.delay_bounds() returns double precision[]
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select array[1, 5, 15, 60, 300, 900, 3600, 14400, 86400]::double precision[]
+$$;
+
+create function outbox_engine.figures_of(p_messages outbox_engine.message_of_figures[])
+returns table (
+  block integer, hour timestamptz, country text, plan text, campaign text, status text, status_code integer,
+  delay smallint, messages bigint, parts bigint
+)
+language sql stable set search_path = pg_catalog, pg_temp set jit = off
+as $$
+  select outbox_engine.block_of(m.id), date_trunc('hour', m.send_at, 'UTC'), c.country,
+    d.provider || ':' || d.plan, m.campaign, outbox_engine.counted_status(m.status), m.status_code,
+    case when m.status = 'delivered' then width_bucket(
+      extract(epoch from m.finalized_at - m.sent_at)::double precision, outbox_engine.delay_bounds()
+    )::smallint end,
+    count(*), coalesce(sum(m.parts), 0)
+  from unnest(p_messages) with ordinality m (
+    id, recipient, dispatch_id, campaign, send_at, status, status_code, parts, sent_at, finalized_at, place
+  )
+  join outbox_engine.countries_of(array(select x.recipient from unnest(p_messages) x)) c on c.place = m.place
+  left join outbox_engine.dispatches d on d.id = m.dispatch_id
+  group by 1, 2, 3, 4, 5, 6, 7, 8
+$$;
+
+create function outbox_engine.after_counted_removed() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+as $$
+begin
+  with removed_figures as (
+    insert into outbox_engine.block_figures (
+      block, is_total, hour, country, plan, campaign, status, status_code, delay, messages, parts
+    )
+    select f.block, false, f.hour, f.country, f.plan, f.campaign, f.status, f.status_code, f.delay,
+      f.messages, f.parts
+    from outbox_engine.figures_of(array(
+      select row(
+        r.id, r.recipient, r.dispatch_id, r.campaign, r.send_at, r.status, r.status_code, r.parts, r.sent_at,
+        r.finalized_at
+      )::outbox_engine.message_of_figures
+      from removed r
+    )) f
+    returning block
+  )
+  insert into outbox_engine.changed_blocks (block)
+  select distinct block from removed_figures;
+  return null;
+end
+$$;
+
+create function outbox_engine.after_counted_emptied() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  delete from outbox_engine.block_figures;
+  delete from outbox_engine.changed_blocks;
+  update outbox_engine.figures_follow set counted_to = 0;
+  return null;
+end
+$$;
+
+create function outbox_engine.recount_block(p_block integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set jit = off
+as $$
+declare
+  v_hours timestamptz[];
+  v_is_empty boolean;
+begin
+  with live as materialized (
+    select array_agg(row(
+      o.id, o.recipient, o.dispatch_id, o.campaign, o.send_at, o.status, o.status_code, o.parts, o.sent_at,
+      o.finalized_at
+    )::outbox_engine.message_of_figures) as messages
+    from public.outbox o
+    where o.id >= p_block::bigint << 13 and o.id < (p_block + 1)::bigint << 13
+  ),
+  fresh as materialized (
+    select x.hour, x.country, x.plan, x.campaign, x.status, x.status_code, x.delay,
+      sum(x.messages) as messages, sum(x.parts) as parts
+    from (
+      select f.hour, f.country, f.plan, f.campaign, f.status, f.status_code, f.delay, f.messages, f.parts
+      from live cross join lateral outbox_engine.figures_of(live.messages) f
+      union all
+      select hour, country, plan, campaign, status, status_code, delay, messages, parts
+      from outbox_engine.block_figures
+      where block = p_block and not is_total
+    ) x
+    group by 1, 2, 3, 4, 5, 6, 7
+  ),
+  stored as (
+    delete from outbox_engine.block_figures where block = p_block and is_total
+    returning hour, country, plan, status, status_code, delay, messages, parts
+  ),
+  kept as (
+    insert into outbox_engine.block_figures (
+      block, is_total, hour, country, plan, campaign, status, status_code, delay, messages, parts
+    )
+    select p_block, true, hour, country, plan, campaign, status, status_code, delay, messages, parts
+    from fresh
+  ),
+  difference as (
+    select hour, country, plan, status, status_code, delay, sum(messages) as messages, sum(parts) as parts
+    from (
+      select hour, country, plan, status, status_code, delay, messages, parts from fresh
+      union all
+      select hour, country, plan, status, status_code, delay, -messages, -parts from stored
+    ) x
+    group by 1, 2, 3, 4, 5, 6
+    having sum(messages) <> 0 or sum(parts) <> 0
+  ),
+  summed as (
+    insert into outbox_engine.hourly_figures as h (
+      hour, country, plan, status, status_code, delay, messages, parts
+    )
+    select hour, country, plan, status, status_code, delay, messages, parts from difference
+    on conflict (hour, country, plan, status, status_code, delay) do update
+    set messages = h.messages + excluded.messages, parts = h.parts + excluded.parts
+    returning hour
+  )
+  select array(select distinct hour from summed), (select messages is null from live)
+  into v_hours, v_is_empty;
+  delete from outbox_engine.hourly_figures where hour = any (v_hours) and messages <= 0;
+  -- All its messages are deleted. The newest block may get others.
+  if v_is_empty and p_block < (select outbox_engine.block_of(max(id)) from public.outbox) then
+    delete from outbox_engine.block_figures where block = p_block;
+  end if;
+end
+$$;
+
+create function outbox_engine.move_figures_horizon() returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f outbox_engine.figures_follow;
+  -- First the id, then the writers.
+  v_last constant bigint := outbox_engine.last_history_id();
+  v_writers constant text[] := outbox_engine.history_writers();
+begin
+  select * into f from outbox_engine.figures_follow;
+  if v_last < f.safe_to then
+    -- The ids began again: the owner emptied the history and restarted them.
+    f.safe_to := v_last;
+    f.followed_to := least(f.followed_to, v_last);
+    f.marked_to := null;
+  elsif v_writers = '{}' then
+    f.safe_to := v_last;
+    f.marked_to := null;
+  elsif f.marked_to is null or outbox_engine.still_writing(f.marked_by, v_writers) = '{}' then
+    f.safe_to := greatest(f.safe_to, f.marked_to);
+    f.marked_to := v_last;
+  else
+    return f.safe_to;
+  end if;
+  update outbox_engine.figures_follow
+  set safe_to = f.safe_to, followed_to = f.followed_to, marked_to = f.marked_to,
+    marked_by = case when f.marked_to is not null then v_writers end;
+  return f.safe_to;
+end
+$$;
+
+create function outbox_engine.note_changed_blocks() returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_safe constant bigint := outbox_engine.move_figures_horizon();
+  f outbox_engine.figures_follow;
+  v_last bigint;
+  v_newest constant bigint := coalesce((select max(id) from public.outbox), 0);
+begin
+  select * into f from outbox_engine.figures_follow;
+  if v_safe is null then
+    return false;
+  end if;
+  -- All blocks are counted for the first time, so what happened before needs no following.
+  f.followed_to := coalesce(f.followed_to, v_safe);
+  with stretch as materialized (
+    select id, outbox_id
+    from public.outbox_events
+    where id > f.followed_to and id <= v_safe
+    order by id
+    limit 50000
+  ),
+  noted as (
+    insert into outbox_engine.changed_blocks (block)
+    select distinct outbox_engine.block_of(outbox_id) from stretch
+  )
+  select case when count(*) = 50000 then max(id) else v_safe end into v_last from stretch;
+  -- From the block before the last one: a transaction may have committed ids late.
+  if v_newest <> f.counted_to then
+    insert into outbox_engine.changed_blocks (block)
+    select b
+    from generate_series(
+      greatest(outbox_engine.block_of(least(f.counted_to, v_newest)) - 1, 0),
+      outbox_engine.block_of(v_newest)
+    ) b;
+  end if;
+  update outbox_engine.figures_follow set followed_to = v_last, counted_to = v_newest;
+  return v_last < v_safe;
+end
+$$;
+
+create function outbox_engine.tend_figures(p_most integer) returns boolean
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_more boolean;
+  v_blocks integer[];
+  v_noted bigint[];
+begin
+  if not pg_try_advisory_xact_lock(hashtext('outbox figures')) then
+    return false;
+  end if;
+  insert into outbox_engine.figures_follow default values on conflict do nothing;
+  v_more := outbox_engine.note_changed_blocks();
+  v_blocks := array(
+    select block from outbox_engine.changed_blocks group by block order by block desc limit p_most);
+  -- Read before the blocks are counted, so that a later note stays for the next call.
+  v_noted := array(select id from outbox_engine.changed_blocks where block = any (v_blocks));
+  perform outbox_engine.recount_block(b) from unnest(v_blocks) b;
+  delete from outbox_engine.changed_blocks where id = any (v_noted);
+  return v_more or cardinality(v_blocks) = p_most;
+end
+$$;
+
+create function outbox_engine.check_filter(p_filter jsonb, f outbox_engine.message_filter) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_known constant text[] := array[
+    'recipients', 'last_digits', 'statuses', 'codes', 'countries', 'campaign', 'template', 'plan', 'priority',
+    'since', 'until', 'idempotency_key', 'batch_id', 'dispatch_id', 'metadata', 'id', 'below_id'
+  ];
+  v_wrong text;
+begin
+  select min(key) into v_wrong from jsonb_object_keys(p_filter) key where key <> all (v_known);
+  if v_wrong is not null then
+    perform outbox_engine.refuse(
+      format('%s is not a key of a filter', v_wrong), 'Use ' || array_to_string(v_known, ', ') || '.');
+  end if;
+  select r into v_wrong from unnest(f.recipients) r where r !~ outbox_engine.e164_pattern() limit 1;
+  if v_wrong is not null then
+    perform outbox_engine.refuse(
+      format('recipient %s is not an E.164 number', v_wrong),
+      'Write it with + and the country code, digits only, such as +14155550123.');
+  elsif cardinality(f.recipients) > 50 then
+    perform outbox_engine.refuse(
+      format('the filter names %s numbers', cardinality(f.recipients)), 'Name at most 50.');
+  elsif f.last_digits !~ '^[0-9]{4,10}$' then
+    perform outbox_engine.refuse('last_digits are not 4 to 10 digits', 'Give the last digits of a number.');
+  elsif f.plan !~ '^[^:]+:.+$' then
+    perform outbox_engine.refuse(
+      format('plan %L is not provider:plan', f.plan), '`outbox plans` lists the plans.');
+  elsif jsonb_typeof(f.metadata) <> 'object' then
+    perform outbox_engine.refuse('metadata is not an object', 'Give keys with their values.');
+  end if;
+  select s into v_wrong
+  from unnest(f.statuses) s
+  where outbox_engine.rank_of(s) is null
+    and s not in ('scheduled', 'pending', 'sending', 'sent', 'suppressed')
+  limit 1;
+  if v_wrong is not null then
+    perform outbox_engine.refuse(format('%L is not a status', v_wrong), 'docs/statuses.md lists them.');
+  end if;
+end
+$$;
+
+create function outbox_engine.read_filter(p_filter jsonb) returns outbox_engine.message_filter
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_given constant jsonb := jsonb_strip_nulls(coalesce(outbox_engine.given_json(p_filter), '{}'));
+  v_priority constant text := v_given ->> 'priority';
+  f outbox_engine.message_filter;
+begin
+  if jsonb_typeof(v_given) <> 'object' then
+    perform outbox_engine.refuse('the filter is not an object', 'Give keys with their values.');
+  end if;
+  f := jsonb_populate_record(null::outbox_engine.message_filter, v_given);
+  f.recipients := nullif(f.recipients, '{}');
+  f.statuses := nullif(f.statuses, '{}');
+  f.codes := nullif(f.codes, '{}');
+  f.countries := nullif(f.countries, '{}');
+  f.metadata := nullif(f.metadata, '{}');
+  if v_priority = 'urgent' then
+    f.priority_to := 99;
+  elsif v_priority = 'normal' then
+    f.priority_from := 100;
+  else
+    f.priority_from := v_priority;
+    f.priority_to := v_priority;
+  end if;
+  perform outbox_engine.check_filter(v_given, f);
+  return f;
+end
+$$;
+
+create function outbox_engine.filter_conditions(f outbox_engine.message_filter) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select concat_ws(' and ',
+    'true',
+    case when f.id is not null then 'o.id = ($1).id' end,
+    case when f.recipients is not null then 'o.recipient = any (($1).recipients)' end,
+    case when f.last_digits is not null
+      then 'right(o.recipient, length(($1).last_digits)) = ($1).last_digits' end,
+    case when f.statuses is not null then 'o.status = any (($1).statuses)' end,
+    case when f.codes is not null then 'o.status_code = any (($1).codes)' end,
+    case when f.campaign is not null then 'o.campaign = ($1).campaign' end,
+    case when f.template is not null then 'o.template = ($1).template' end,
+    case when f.priority_from is not null then 'o.priority >= ($1).priority_from' end,
+    case when f.priority_to is not null then 'o.priority <= ($1).priority_to' end,
+    case when f.since is not null then 'o.created_at >= ($1).since' end,
+    case when f.until is not null then 'o.created_at < ($1).until' end,
+    case when f.idempotency_key is not null then 'o.idempotency_key = ($1).idempotency_key' end,
+    case when f.metadata is not null then 'o.metadata @> ($1).metadata' end,
+    case when f.countries is not null
+      then 'outbox_engine.country_of(o.recipient) = any (($1).countries)' end,
+    case when f.plan is not null then 'exists (select from outbox_engine.dispatches d'
+      || ' where d.id = o.dispatch_id and d.provider || '':'' || d.plan = ($1).plan)' end)
+$$;
+
+create function outbox_engine.named_messages(f outbox_engine.message_filter) returns bigint[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if f.id is not null then
+    return array[f.id];
+  elsif f.idempotency_key is not null then
+    return array(select o.id from public.outbox o where o.idempotency_key = f.idempotency_key);
+  elsif f.dispatch_id is not null then
+    return array(
+      select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = f.dispatch_id);
+  elsif f.batch_id is not null then
+    return array(
+      select m.outbox_id
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+      where d.batch_id = f.batch_id
+      limit 10000);
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.messages_to(
+  p_recipients text[], p_before bigint, p_most integer, out ids bigint[], out complete_from bigint
+)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with newest as materialized (
+    select r.recipient, n.id
+    from unnest(p_recipients) r (recipient)
+    cross join lateral (
+      select o.id
+      from public.outbox o
+      where o.recipient = r.recipient and o.id < p_before
+      order by o.id desc
+      limit p_most
+    ) n
+  )
+  select
+    array(select id from newest),
+    (select max(c.lowest) from (
+      select min(id) as lowest from newest group by recipient having count(*) = p_most
+    ) c)
+$$;
+
+create function outbox_engine.messages_with(p_metadata jsonb) returns bigint[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set gin_fuzzy_search_limit = 10000
+as $$
+declare
+  v_ids constant bigint[] := array(
+    select o.id
+    from public.outbox o
+    where o.metadata @> p_metadata and o.metadata is not null
+    limit 2001
+  );
+begin
+  return case when cardinality(v_ids) <= 2000 then v_ids end;
+end
+$$;
+
+create function outbox_engine.next_block(f outbox_engine.message_filter, p_block integer) returns integer
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select greatest(
+    (
+      select b.block
+      from outbox_engine.block_figures b
+      where b.block <= p_block
+        and (f.statuses is null or b.status = any (array(
+          select outbox_engine.counted_status(s) from unnest(f.statuses) s)))
+        and (f.codes is null or b.status_code = any (f.codes))
+        and (f.countries is null or b.country = any (f.countries))
+        and (f.campaign is null or b.campaign = f.campaign)
+        -- A claim gives a message its plan without a row in the history.
+        and (f.plan is null or b.plan = f.plan or b.status = 'waiting')
+      order by b.block desc
+      limit 1
+    ),
+    (select max(c.block) from outbox_engine.changed_blocks c where c.block <= p_block),
+    (
+      select max(outbox_engine.block_of(e.outbox_id))
+      from (
+        select x.outbox_id
+        from outbox_engine.figures_follow w
+        cross join lateral (
+          select y.outbox_id from public.outbox_events y where y.id > w.followed_to order by y.id limit 20000
+        ) x
+      ) e
+      where outbox_engine.block_of(e.outbox_id) <= p_block
+    ),
+    -- Not counted yet.
+    case when p_block >= coalesce((
+      select outbox_engine.block_of(w.counted_to)
+      from outbox_engine.figures_follow w
+      where w.followed_to is not null
+    ), 0) then p_block end)
+$$;
+
+create function outbox_engine.first_id_since(p_at timestamptz) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_low bigint := coalesce((select min(id) from public.outbox), 1);
+  v_high bigint := coalesce((select max(id) from public.outbox), 0) + 1;
+  v_middle bigint;
+begin
+  while v_low < v_high loop
+    v_middle := (v_low + v_high) / 2;
+    if coalesce((
+      select o.created_at from public.outbox o where o.id >= v_middle order by o.id limit 1
+    ) < p_at, false) then
+      v_low := v_middle + 1;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_low;
+end
+$$;
+
+create function outbox_engine.walk_messages(
+  f outbox_engine.message_filter, p_before bigint, p_most integer, p_stretch integer,
+  out ids bigint[], out before bigint
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+as $$
+declare
+  v_query constant text := 'select array(select o.id from public.outbox o where o.id < $2 and o.id >= $3 and '
+    || outbox_engine.filter_conditions(f) || ' order by o.id desc limit $4)';
+  v_skips constant boolean := num_nonnulls(f.statuses, f.codes, f.countries, f.campaign, f.plan) > 0;
+  v_lowest bigint := coalesce((select min(id) from public.outbox), 1);
+  v_block integer;
+  v_from bigint;
+  v_read integer := 0;
+  v_found bigint[];
+begin
+  ids := '{}';
+  before := p_before;
+  if f.since is not null then
+    v_lowest := greatest(v_lowest, outbox_engine.first_id_since(f.since - interval '1 hour'));
+  end if;
+  while before > v_lowest and v_read < p_stretch and cardinality(ids) < p_most loop
+    v_block := outbox_engine.block_of(before - 1);
+    if v_skips then
+      v_block := outbox_engine.next_block(f, v_block);
+      if v_block is null then
+        before := null;
+        return;
+      end if;
+      before := least(before, (v_block + 1)::bigint << 13);
+    end if;
+    v_from := greatest(v_block::bigint << 13, v_lowest);
+    execute v_query into v_found using f, before, v_from, p_most - cardinality(ids);
+    ids := ids || v_found;
+    v_read := v_read + (before - v_from)::integer;
+    before := case when cardinality(ids) = p_most then ids[p_most] else v_from end;
+  end loop;
+  if before <= v_lowest then
+    before := null;
+  end if;
+end
+$$;
+
+create function outbox_engine.find_messages(
+  f outbox_engine.message_filter, p_before bigint, p_most integer, p_stretch integer,
+  out ids bigint[], out before bigint
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+as $$
+declare
+  v_before bigint := least(p_before, f.below_id, coalesce((select max(id) from public.outbox), 0) + 1);
+  v_ids bigint[] := outbox_engine.named_messages(f);
+  v_complete_from bigint;
+begin
+  if f.until is not null then
+    v_before := least(v_before, outbox_engine.first_id_since(f.until + interval '1 hour'));
+  end if;
+  if v_ids is null and f.recipients is not null then
+    select m.ids, m.complete_from into v_ids, v_complete_from
+    from outbox_engine.messages_to(f.recipients, v_before, greatest(p_most, 1000)) m;
+  elsif v_ids is null then
+    select w.ids, w.before into ids, before
+    from outbox_engine.walk_messages(
+      f, v_before, p_most, case when f.metadata is null then p_stretch else 8192 end) w;
+    if f.metadata is null or cardinality(ids) = p_most or before is null then
+      return;
+    end if;
+    -- Few of the newest messages have it, so the index may know them all.
+    v_ids := outbox_engine.messages_with(f.metadata);
+    if v_ids is null then
+      select w.ids, w.before into ids, before
+      from outbox_engine.walk_messages(f, v_before, p_most, p_stretch) w;
+      return;
+    end if;
+  end if;
+  execute 'select array(select o.id from public.outbox o'
+    || ' where o.id = any ($2) and o.id < $3 and o.id >= $4 and ' || outbox_engine.filter_conditions(f)
+    || ' order by o.id desc limit $5)'
+  into ids
+  using f, v_ids, v_before, coalesce(v_complete_from, 0), p_most;
+  before := case when cardinality(ids) = p_most then ids[p_most] else v_complete_from end;
+end
+$$;
+
+create function outbox_engine.listed_message(o public.outbox) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'id', o.id, 'recipient', o.recipient, 'status', o.status, 'status_code', o.status_code,
+    'error', o.error, 'country', outbox_engine.country_of(o.recipient), 'campaign', o.campaign,
+    'template', o.template, 'priority', o.priority,
+    'route', case when o.route <> 0 then outbox_engine.route_name(o.route) end,
+    'plan', (
+      select d.provider || ':' || d.plan from outbox_engine.dispatches d where d.id = o.dispatch_id
+    ),
+    'channel', o.channel, 'parts', o.parts, 'attempts', o.attempts, 'created_at', o.created_at,
+    'send_at', o.send_at, 'due_at', o.due_at, 'sent_at', o.sent_at, 'finalized_at', o.finalized_at,
+    'secret', o.secret, 'idempotency_key', o.idempotency_key, 'batch_id', o.batch_id)
+$$;
+
+create function public.outbox_list_messages(p_filter jsonb, p_before bigint, p_most integer) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f constant outbox_engine.message_filter := outbox_engine.read_filter(p_filter);
+  v_most constant integer := least(greatest(p_most, 1), 1000);
+  v_ids bigint[];
+  v_before bigint;
+begin
+  -- One more than the page shows, so that the last page is known.
+  select w.ids, w.before into v_ids, v_before
+  from outbox_engine.find_messages(f, p_before, v_most + 1, 60000) w;
+  if cardinality(v_ids) > v_most then
+    v_ids := v_ids[:v_most];
+    v_before := v_ids[v_most];
+  end if;
+  return jsonb_build_object(
+    'messages', (
+      select coalesce(jsonb_agg(outbox_engine.listed_message(o) order by o.id desc), '[]')
+      from public.outbox o
+      where o.id = any (v_ids)
+    ),
+    'before', v_before,
+    'read_to', case when v_before is not null then (
+      select o.created_at from public.outbox o where o.id >= v_before order by o.id limit 1
+    ) end);
+end
+$$;
+
+create function public.outbox_count_messages(p_filter jsonb, p_most integer) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f constant outbox_engine.message_filter := outbox_engine.read_filter(p_filter);
+  v_most constant integer := least(greatest(p_most, 1), 100000);
+  v_found record;
+begin
+  select * into v_found from outbox_engine.find_messages(f, null, v_most, 250000);
+  return jsonb_build_object(
+    'count', cardinality(v_found.ids), 'is_more', v_found.before is not null);
+end
+$$;
+
 create or replace function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -16093,6 +16784,11 @@ create trigger outbox_a_before_emptied before truncate on public.outbox for each
   execute function outbox_engine.before_outbox_emptied();
 create trigger outbox_b_emptied after truncate on public.outbox for each statement
   execute function outbox_engine.after_outbox_emptied();
+create trigger outbox_g_counted after delete on public.outbox
+  referencing old table as removed for each statement
+  execute function outbox_engine.after_counted_removed();
+create trigger outbox_h_emptied after truncate on public.outbox for each statement
+  execute function outbox_engine.after_counted_emptied();
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
 -- Suppressions of before stop the other forms of their numbers too.
@@ -16233,6 +16929,8 @@ revoke all on function public.outbox_person_numbers, public.outbox_find_person, 
 grant execute on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records to service_role;
 revoke all on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records from public, anon, authenticated, service_role;
 grant execute on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records to service_role;
+revoke all on function public.outbox_list_messages, public.outbox_count_messages from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_messages, public.outbox_count_messages to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

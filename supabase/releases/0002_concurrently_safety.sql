@@ -9,3 +9,9 @@ create index concurrently if not exists outbox_ready_on_route on public.outbox (
 drop index concurrently if exists public.outbox_waiting_on_route;
 create index concurrently if not exists outbox_waiting_on_route on public.outbox (route, priority, due_at, id)
   where queue = 'w';
+-- The dashboard finds the messages of a number, and those with some metadata.
+drop index concurrently if exists public.outbox_recipient;
+create index concurrently if not exists outbox_recipient on public.outbox (recipient, id);
+drop index concurrently if exists public.outbox_metadata;
+create index concurrently if not exists outbox_metadata on public.outbox using gin (metadata jsonb_path_ops)
+  where metadata is not null;

@@ -346,6 +346,11 @@ create trigger outbox_a_before_emptied before truncate on public.outbox for each
   execute function outbox_engine.before_outbox_emptied();
 create trigger outbox_b_emptied after truncate on public.outbox for each statement
   execute function outbox_engine.after_outbox_emptied();
+create trigger outbox_g_counted after delete on public.outbox
+  referencing old table as removed for each statement
+  execute function outbox_engine.after_counted_removed();
+create trigger outbox_h_emptied after truncate on public.outbox for each statement
+  execute function outbox_engine.after_counted_emptied();
 create trigger outbox_campaign_members_emptied before truncate on public.outbox_campaign_members
   for each statement execute function outbox_engine.before_members_emptied();
 -- Suppressions of before stop the other forms of their numbers too.

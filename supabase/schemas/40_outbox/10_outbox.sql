@@ -67,7 +67,7 @@ alter table public.outbox enable row level security;
 -- that waits, 6 keeps a queued row above the queue bounds, 8 refuses what is no transition, d times outside
 -- the calendar, e what is wrong with an MMS. After an update: 7 gives the time of a campaign's message back,
 -- c notes when the text of a secret message has to go, also after an insert. Before a delete: f refuses
--- it to apps.
+-- it to apps. After a delete: 9 removes what hangs on the messages, g keeps them in the figures.
 
 create index outbox_ready_on_route on public.outbox (route, priority, due_at, id) where queue = 'r';
 -- No index orders waiting rows by time over all priorities: the claim would use it, and pass a campaign that
@@ -79,6 +79,10 @@ create index outbox_owner on public.outbox (owner_id, id) where owner_id is not 
 -- Finds the rows of some days. It is tiny, and updates of a row do not change it.
 create index outbox_day on public.outbox
   using brin (((send_at at time zone 'UTC')::date)) with (pages_per_range = 32);
+-- For the dashboard. No update after the claim changes them.
+create index outbox_recipient on public.outbox (recipient, id);
+create index outbox_metadata on public.outbox using gin (metadata jsonb_path_ops)
+  where metadata is not null;
 create index outbox_waiting_campaign on public.outbox (campaign, id)
   where queue is not null and campaign is not null;
 create index outbox_waiting_template on public.outbox (template)

@@ -1,0 +1,89 @@
+-- What the dashboard reads (93_dashboard).
+
+-- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
+-- was deleted of it. Null in a block's column means not known, or none.
+create table outbox_engine.block_figures (
+  block integer not null,
+  is_total boolean not null,
+  hour timestamptz not null,
+  country text,
+  plan text,
+  campaign text,
+  status text not null,
+  status_code integer,
+  delay smallint,
+  messages integer not null,
+  parts integer not null
+);
+alter table outbox_engine.block_figures enable row level security;
+
+create index block_figures_block on outbox_engine.block_figures (block);
+
+-- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
+-- from acceptance to delivery, null for messages that were not delivered.
+create table outbox_engine.hourly_figures (
+  hour timestamptz not null,
+  country text,
+  plan text,
+  status text not null,
+  status_code integer,
+  delay smallint,
+  messages bigint not null,
+  parts bigint not null,
+  unique nulls not distinct (hour, country, plan, status, status_code, delay)
+) with (fillfactor = 70);
+alter table outbox_engine.hourly_figures enable row level security;
+
+-- Blocks that are to be counted again. Rows are only inserted, so that no transaction waits for another.
+create table outbox_engine.changed_blocks (
+  id bigint generated always as identity primary key,
+  block integer not null
+);
+alter table outbox_engine.changed_blocks enable row level security;
+
+-- How far changes were followed. One row. `safe_to` and the mark are as in event_follow.
+create table outbox_engine.figures_follow (
+  only_row boolean primary key default true check (only_row),
+  followed_to bigint,
+  safe_to bigint,
+  marked_to bigint,
+  marked_by text[],
+  counted_to bigint not null default 0
+) with (fillfactor = 10);
+alter table outbox_engine.figures_follow enable row level security;
+
+-- What counts of a message.
+create type outbox_engine.message_of_figures as (
+  id bigint,
+  recipient text,
+  dispatch_id uuid,
+  campaign text,
+  send_at timestamptz,
+  status text,
+  status_code integer,
+  parts smallint,
+  sent_at timestamptz,
+  finalized_at timestamptz
+);
+
+create type outbox_engine.message_filter as (
+  recipients text[],
+  last_digits text,
+  statuses text[],
+  codes integer[],
+  countries text[],
+  campaign text,
+  template text,
+  -- 'provider:plan'
+  plan text,
+  priority_from smallint,
+  priority_to smallint,
+  since timestamptz,
+  until timestamptz,
+  idempotency_key text,
+  batch_id text,
+  dispatch_id uuid,
+  metadata jsonb,
+  id bigint,
+  below_id bigint
+);
