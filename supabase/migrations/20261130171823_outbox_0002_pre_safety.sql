@@ -19,19 +19,22 @@ declare
   ];
   v_functions constant text[] := array[
     'outbox_add_event_endpoint', 'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind',
-    'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_count_messages',
-    'outbox_decide_replies', 'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages',
-    'outbox_erase_records', 'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person',
-    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready',
-    'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages', 'outbox_list_plans',
-    'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_match_again',
-    'outbox_metrics', 'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records',
-    'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_continue_bulk',
+    'outbox_conversation', 'outbox_count_messages', 'outbox_decide_replies', 'outbox_delivery_figures',
+    'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages', 'outbox_erase_records',
+    'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person', 'outbox_finish_adoption',
+    'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready', 'outbox_list_audit',
+    'outbox_list_bulk', 'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages',
+    'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders',
+    'outbox_list_suppressions', 'outbox_match_again', 'outbox_metrics', 'outbox_person_messages',
+    'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure',
+    'outbox_preview_bulk', 'outbox_read_campaign_report', 'outbox_record_clocks',
     'outbox_record_event_results', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
     'outbox_remove_event_endpoint', 'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events',
     'outbox_reschedule', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
     'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint',
-    'outbox_set_route', 'outbox_set_sender', 'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
+    'outbox_set_route', 'outbox_set_sender', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk',
+    'outbox_tend_dashboard', 'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -523,6 +526,46 @@ create type outbox_engine.message_filter as (
   id bigint,
   below_id bigint
 );
+
+-- The audit (05_engine/35_audit.sql).
+create table outbox_engine.audit (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,
+  actor text not null,
+  via text not null,
+  -- The function, without outbox_.
+  action text not null,
+  -- What it acted on: ids and names. Numbers are masked, and texts are never here.
+  target text,
+  detail jsonb not null
+);
+alter table outbox_engine.audit enable row level security;
+
+create index audit_at on outbox_engine.audit (at);
+
+-- Bulk actions (93_dashboard/60_bulk.sql).
+create table outbox_engine.bulk_actions (
+  id bigint generated always as identity primary key,
+  action text not null check (action in ('retry', 'cancel', 'reschedule')),
+  filter jsonb not null,
+  options jsonb not null,
+  actor text not null,
+  via text not null,
+  started_at timestamptz not null,
+  -- When a driver last finished a stretch. The upkeep job goes on with one that was silent since.
+  worked_at timestamptz not null,
+  ended_at timestamptz,
+  is_stopped boolean not null default false,
+  -- The ids of this moment, exclusive: messages that are inserted later never join.
+  first_before bigint not null,
+  -- Where the next stretch begins. Ids from there on were handled. Null at the end.
+  next_before bigint,
+  -- Messages by outcome.
+  counts jsonb not null default '{}'
+) with (fillfactor = 50);
+alter table outbox_engine.bulk_actions enable row level security;
+
+create index bulk_actions_running on outbox_engine.bulk_actions (worked_at) where ended_at is null;
 
 
 -- Outgoing events (85_events/10_endpoints.sql).
@@ -1074,6 +1117,130 @@ begin
   if not found then
     perform outbox_engine.alarm(p_kind, jsonb_build_object('count', p_count));
   end if;
+end
+$$;
+
+create function outbox_engine.decoded_header(p_value text) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (
+    select convert_from(string_agg(
+      case when m.part[1] ~ '^%[0-9A-Fa-f]{2}$' then decode(substr(m.part[1], 2), 'hex')
+        else convert_to(m.part[1], 'UTF8') end,
+      ''::bytea order by m.place), 'UTF8')
+    from regexp_matches(p_value, '%[0-9A-Fa-f]{2}|[^%]+|%', 'g') with ordinality m (part, place)
+  );
+exception
+  when character_not_in_repertoire or untranslatable_character then
+    return p_value;
+end
+$$;
+
+create function outbox_engine.audit_words(p_words text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select nullif(btrim(left(
+    regexp_replace(regexp_replace(p_words, '[[:cntrl:]]+', ' ', 'g'), '\+?[0-9]{5,}([0-9]{2})', '…\1', 'g'),
+    100)), '')
+$$;
+
+create function outbox_engine.caller(out actor text, out via text)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_headers constant jsonb := nullif(current_setting('request.headers', true), '');
+  v_named constant jsonb := nullif(current_setting('outbox_engine.caller', true), '');
+begin
+  if v_named is not null then
+    actor := v_named ->> 'actor';
+    via := v_named ->> 'via';
+    return;
+  end if;
+  if v_headers is null then
+    actor := session_user;
+    via := 'sql';
+    return;
+  end if;
+  actor := coalesce(
+    outbox_engine.audit_words(outbox_engine.decoded_header(left(v_headers ->> 'x-outbox-actor', 1000))),
+    nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role',
+    current_setting('role', true));
+  via := coalesce(substring(v_headers ->> 'x-outbox-via' from '^[a-z]{1,20}$'), 'api');
+end
+$$;
+
+create function outbox_engine.audit_plan(p_provider text, p_plan text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(nullif(concat_ws(':', p_provider, p_plan), ''), 'all plans')
+$$;
+
+create function outbox_engine.audit_change(p_action text, p_target text, p_detail jsonb default '{}')
+returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_caller constant record := outbox_engine.caller();
+begin
+  insert into outbox_engine.audit (at, actor, via, action, target, detail)
+  values (
+    outbox_engine.now(), v_caller.actor, v_caller.via, p_action, left(p_target, 500),
+    coalesce(jsonb_strip_nulls(p_detail), '{}'));
+end
+$$;
+
+create function outbox_engine.audit_outcomes(p_action text, p_outcomes jsonb) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_counts jsonb;
+  v_ids text;
+  v_done bigint;
+begin
+  select jsonb_object_agg(c.outcome, c.messages), sum(c.messages) filter (where c.done)
+  into v_counts, v_done
+  from (
+    select o.outcome, bool_or(o.done) as done, count(*) as messages
+    from jsonb_to_recordset(p_outcomes) o (id text, done boolean, outcome text)
+    group by o.outcome
+  ) c;
+  if v_done > 0 then
+    select string_agg(o.id, ', ' order by o.place)
+    into v_ids
+    from (
+      select e.value ->> 'id' as id, e.place
+      from jsonb_array_elements(p_outcomes) with ordinality e (value, place)
+      where (e.value ->> 'done')::boolean
+      order by e.place
+      limit 20
+    ) o;
+    perform outbox_engine.audit_change(
+      p_action, v_ids || case when v_done > 20 then ', …' else '' end, v_counts);
+  end if;
+end
+$$;
+
+create function outbox_engine.before_audit_change() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op <> 'DELETE' or current_setting('outbox_engine.audit_pruned', true) is distinct from 'on' then
+    raise exception using errcode = '42501', message = 'the audit cannot be changed';
+  end if;
+  return null;
+end
+$$;
+
+create function outbox_engine.prune_audit(p_before timestamptz, p_most integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform set_config('outbox_engine.audit_pruned', 'on', true);
+  delete from outbox_engine.audit
+  where id = any (array(
+    select id from outbox_engine.audit where at < p_before order by at limit p_most for update skip locked));
+  perform set_config('outbox_engine.audit_pruned', '', true);
 end
 $$;
 
@@ -3555,6 +3722,8 @@ begin
   into v_added
   from written;
   perform set_config('outbox_engine.suppressed_by', '', true);
+  perform outbox_engine.audit_change('import_suppressions', null, jsonb_build_object(
+    'lines', cardinality(p_recipients), 'added', v_added));
   return v_added;
 end
 $$;
@@ -4242,6 +4411,9 @@ begin
     into v_outcomes
     from jsonb_array_elements(v_outcomes) with ordinality d (value, place)
     left join public.outbox_suppressions s on s.recipient = d.value ->> 'sender';
+  end if;
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('decide_replies', v_outcomes);
   end if;
   return coalesce(v_outcomes, '[]');
 end
@@ -5230,6 +5402,9 @@ begin
     select from outbox_engine.campaign_import_lines l
     where l.import_id = p_import_id and l.line > v_import.written_to);
   if v_is_left then
+    if v_import.result is null then
+      perform outbox_engine.audit_change('import_members', v_import.campaign);
+    end if;
     perform outbox_engine.get_campaign_for_import(v_import.campaign);
     perform outbox_engine.check_import_is_current(v_import);
     v_import.result := outbox_engine.write_staged_members(v_import, p_most);
@@ -5253,6 +5428,7 @@ begin
   if p_dry_run then
     return to_jsonb(outbox_engine.count_staged_lines(v_import, 2147483647));
   end if;
+  perform outbox_engine.audit_change('import_members', v_import.campaign);
   return outbox_engine.write_staged_members(v_import, 2147483647);
 end
 $$;
@@ -5315,6 +5491,46 @@ as $$
   on conflict (campaign, sent_on, status, reason, country) do update
   set messages = t.messages + excluded.messages, parts = t.parts + excluded.parts,
     opted_out = t.opted_out + excluded.opted_out
+$$;
+
+create or replace function public.outbox_switch_campaign(p_campaign text, p_status text, p_most integer) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_was text;
+  v_ids bigint[];
+begin
+  perform outbox_engine.audit_change('switch_campaign', p_campaign, jsonb_build_object('status', p_status));
+  select status into v_was from public.outbox_campaigns where name = p_campaign for no key update;
+  if not found then
+    perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));
+  elsif p_status = 'paused' and v_was not in ('active', 'paused') then
+    perform outbox_engine.refuse(format('campaign %L is not active: its status is %s', p_campaign, v_was));
+  end if;
+  if v_was <> p_status then
+    update public.outbox_campaigns set status = p_status where name = p_campaign;
+  end if;
+  if p_status = 'ended' then
+    select array_agg(id) into v_ids
+    from (
+      select id from public.outbox
+      where campaign = p_campaign and queue is not null
+      order by id
+      limit p_most
+      for update
+    ) x;
+    perform outbox_engine.withdraw_messages(v_ids, outbox_engine.withdrawal_error('ended'));
+  end if;
+  return jsonb_build_object(
+    'was', v_was, 'status', p_status, 'cancelled', coalesce(cardinality(v_ids), 0),
+    'waiting', (select count(*) from public.outbox where campaign = p_campaign and queue is not null),
+    'sending', (
+      select count(*)
+      from outbox_engine.dispatches d
+      join outbox_engine.dispatch_members m on m.dispatch_id = d.id
+      join public.outbox o on o.id = m.outbox_id and o.campaign = p_campaign and o.status = 'sending'
+      where outbox_engine.is_open(d.state)));
+end
 $$;
 
 create function outbox_engine.timeline_step(p_span interval, p_precision interval) returns interval
@@ -11272,6 +11488,9 @@ begin
       -- Everything is undone but the answer.
       null;
   end;
+  if not p_dry_run then
+    perform outbox_engine.audit_change('adopt_batches', outbox_engine.audit_plan(p_provider, p_plan));
+  end if;
   return v_answer;
 end
 $$;
@@ -11282,6 +11501,7 @@ as $$
 declare
   v_plan record;
 begin
+  perform outbox_engine.audit_change('begin_adoption', outbox_engine.audit_plan(p_provider, p_plan));
   for v_plan in
     select p.provider, p.plan from outbox_engine.plans p
     union
@@ -11301,6 +11521,7 @@ create function public.outbox_finish_adoption(p_provider text, p_plan text) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform outbox_engine.audit_change('finish_adoption', outbox_engine.audit_plan(p_provider, p_plan));
   perform outbox_engine.lift_restored(p_provider, p_plan);
   return (
     select coalesce(jsonb_agg(p.plan order by p.provider, p.plan), '[]')
@@ -12380,6 +12601,7 @@ declare
   v_secret constant text := outbox_engine.new_event_secret();
   v_id bigint;
 begin
+  perform outbox_engine.audit_change('add_event_endpoint', p_name);
   if p_name is null or p_name !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' then
     perform outbox_engine.refuse(
       format('%L is no name for an endpoint', p_name),
@@ -12415,6 +12637,7 @@ as $$
 declare
   e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
+  perform outbox_engine.audit_change('set_event_endpoint', p_name, jsonb_build_object('enabled', p_enabled));
   if p_url is not null then
     perform outbox_engine.check_event_url(p_url);
     e.url := p_url;
@@ -12448,6 +12671,7 @@ as $$
 declare
   e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
+  perform outbox_engine.audit_change('remove_event_endpoint', p_name);
   delete from public.outbox_event_endpoints where id = e.id;
   delete from outbox_engine.event_secrets where endpoint_id = e.id;
   return outbox_engine.shown_event_endpoint(e);
@@ -12466,6 +12690,7 @@ declare
   v_ends_at constant timestamptz := v_now + make_interval(
     secs => least(greatest(coalesce(p_keep_seconds, 86400), 0), 30 * 86400));
 begin
+  perform outbox_engine.audit_change('rotate_event_secret', p_name);
   delete from outbox_engine.event_secrets where endpoint_id = e.id and ends_at <= v_now;
   update outbox_engine.event_secrets
   set ends_at = least(ends_at, v_ends_at)
@@ -12482,6 +12707,7 @@ declare
   e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
   v_id bigint;
 begin
+  perform outbox_engine.audit_change('test_event', p_name);
   if e.disabled_at is not null then
     perform outbox_engine.refuse(
       format('endpoint %L is disabled', p_name), 'Enable it with outbox events enable.');
@@ -12701,6 +12927,10 @@ begin
   v_free := v_free[:10000];
   if not p_dry_run then
     perform outbox_engine.send_again(e, v_free, v_now);
+  end if;
+  if not p_dry_run then
+    perform outbox_engine.audit_change('replay_events', p_name, jsonb_build_object(
+      'events', cardinality(v_free)));
   end if;
   return jsonb_build_object(
     'count', cardinality(v_free), 'left_out', coalesce(v_left_out, '{}'), 'dry_run', p_dry_run);
@@ -13865,6 +14095,68 @@ begin
 
   perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
   perform pg_notify('outbox', '');
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('retry', v_answer);
+  end if;
+  return v_answer;
+end
+$$;
+
+create or replace function public.outbox_cancel(p_ids bigint[], p_dry_run boolean) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now timestamptz;
+  v_answer jsonb;
+  v_changes outbox_engine.status_change[];
+begin
+  perform outbox_engine.lock_all_or_none(p_ids);
+  v_now := outbox_engine.now();
+
+  with judged as materialized (
+    select a.id, o.status as was,
+      case
+        when o.id is null then 'missing'
+        when o.status in ('scheduled', 'pending') then 'cancelled'
+        when o.status = 'cancelled' then 'already_cancelled'
+        when o.status = 'sending' then 'cancel_requested'
+        else 'too_late'
+      end as outcome
+    from (select distinct unnest(p_ids) as id) a
+    left join public.outbox o on o.id = a.id
+  ),
+  requested as (
+    update public.outbox o
+    set cancel_requested_at = v_now
+    from judged j
+    where not p_dry_run and j.outcome in ('cancelled', 'cancel_requested') and o.id = j.id
+  ),
+  history as (
+    insert into public.outbox_events (outbox_id, at, source, event, status)
+    select id, v_now, 'operator', case outcome when 'too_late' then 'cancel_too_late' else outcome end, was
+    from judged
+    where not p_dry_run and outcome in ('cancel_requested', 'too_late')
+    order by id
+  )
+  select
+    coalesce(
+      jsonb_agg(
+        jsonb_build_object(
+          'id', j.id, 'was', j.was,
+          'done', j.outcome in ('cancelled', 'already_cancelled', 'cancel_requested'),
+          'outcome', j.outcome)
+        order by j.id
+      ),
+      '[]'
+    ),
+    array_agg(row(j.id, 'cancelled', null, null, null, null)::outbox_engine.status_change)
+      filter (where not p_dry_run and j.outcome = 'cancelled')
+  into v_answer, v_changes
+  from judged j;
+  perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('cancel', v_answer);
+  end if;
   return v_answer;
 end
 $$;
@@ -13883,6 +14175,50 @@ as $$
   where outbox_engine.stops_plan(p, p_now) and outbox_engine.is_current(p, p_now)
 $$;
 
+create or replace function public.outbox_pause(
+  p_provider text, p_plan text, p_until timestamptz, p_seconds double precision, p_reason text
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_until constant timestamptz :=
+    coalesce(p_until, v_now + make_interval(secs => p_seconds), outbox_engine.endless());
+  v_answer jsonb;
+begin
+  perform outbox_engine.audit_change(
+    'pause', outbox_engine.audit_plan(p_provider, p_plan), jsonb_build_object(
+    'until', p_until, 'seconds', p_seconds, 'reason', outbox_engine.audit_words(p_reason)));
+  if v_until <= v_now then
+    perform outbox_engine.refuse(format('the pause would end at %s, which has passed', v_until));
+  end if;
+  perform outbox_engine.hold_matching_plans(p_provider, p_plan);
+
+  with paused as (
+    insert into outbox_engine.plan_pauses as p (provider, plan, kind, reason, since, until)
+    select
+      m.provider, m.plan, 'operator', left(coalesce(p_reason, 'an operator paused it'), 500), v_now, v_until
+    from outbox_engine.matching_plans(p_provider, p_plan) m
+    on conflict (provider, plan, kind, credential) do update
+    set
+      reason = excluded.reason,
+      since = case when p.until > v_now then p.since else v_now end,
+      until = excluded.until
+    returning p.provider, p.plan, p.kind, p.credential, p.reason, p.since, p.until
+  )
+  select coalesce(
+    jsonb_agg(
+      outbox_engine.pause_json(p.provider, p.plan, p.kind, p.reason, p.since, p.until, v_now)
+      order by p.provider, p.plan
+    ),
+    '[]'
+  )
+  into v_answer
+  from paused p;
+  return v_answer;
+end
+$$;
+
 create or replace function public.outbox_resume(p_provider text, p_plan text, p_force boolean) returns jsonb
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -13890,6 +14226,8 @@ declare
   v_now constant timestamptz := outbox_engine.now();
   v_ended jsonb;
 begin
+  perform outbox_engine.audit_change(
+    'resume', outbox_engine.audit_plan(p_provider, p_plan), jsonb_build_object('force', p_force));
   perform outbox_engine.hold_matching_plans(p_provider, p_plan);
   with ended as (
     delete from outbox_engine.plan_pauses p
@@ -13933,6 +14271,7 @@ declare
   v_now constant timestamptz := outbox_engine.now();
   v_ended jsonb;
 begin
+  perform outbox_engine.audit_change('resume_restored', outbox_engine.audit_plan(p_provider, p_plan));
   perform outbox_engine.hold_matching_plans(p_provider, p_plan);
   select coalesce(
     jsonb_agg(
@@ -13964,6 +14303,9 @@ declare
   v_bound outbox_engine.installation;
   v_moves boolean;
 begin
+  if p_host is not null then
+    perform outbox_engine.audit_change('bind', p_host, jsonb_build_object('also', p_also));
+  end if;
   select * into v_bound from outbox_engine.installation for update;
   v_moves := coalesce(not p_also and v_bound.hosts <> '{}' and p_host <> all (v_bound.hosts), false);
   if v_moves then
@@ -14048,6 +14390,9 @@ begin
   into v_answer
   from judged j;
   perform pg_notify('outbox', '');
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('send_held', v_answer);
+  end if;
   return v_answer;
 end
 $$;
@@ -14062,6 +14407,8 @@ begin
   set released_at = outbox_engine.now()
   where batch_id = p_batch_id and recipient = '' and released_at is null;
   get diagnostics v_forgotten = row_count;
+  perform outbox_engine.audit_change('forget_adopted', p_batch_id, jsonb_build_object(
+    'numbers', v_forgotten));
   return v_forgotten;
 end
 $$;
@@ -14735,6 +15082,8 @@ declare
     outbox_engine.read_countries(p_countries), p_priority_from, p_priority_below, p_campaign);
   v_id smallint := 0;
 begin
+  perform outbox_engine.audit_change('set_route', p_name, jsonb_build_object(
+    'plans', outbox_engine.given_json(p_plans)));
   perform outbox_engine.lock_routes();
   perform outbox_engine.check_route_rule(v_rule);
   perform outbox_engine.check_route_plans(v_plans, p_channel, p_allow_absent);
@@ -14765,6 +15114,7 @@ as $$
 declare
   v_id smallint := 0;
 begin
+  perform outbox_engine.audit_change('remove_route', p_name);
   perform outbox_engine.lock_routes();
   if p_name = 'default' then
     delete from public.outbox_route_plans where route = 0;
@@ -14918,6 +15268,9 @@ declare
   v_options jsonb := outbox_engine.given_json(p_options);
   v_name text;
 begin
+  perform outbox_engine.audit_change('set_sender', outbox_engine.audit_words(p_alias), jsonb_build_object(
+    'plan', outbox_engine.audit_plan(p_provider, p_plan), 'country', p_country,
+    'sender', outbox_engine.audit_words(p_sender)));
   foreach v_name in array array[p_alias, p_sender] loop
     if v_name is null or not outbox_engine.is_sender(v_name) then
       perform outbox_engine.refuse(
@@ -14961,6 +15314,8 @@ as $$
 declare
   v_removed public.outbox_senders;
 begin
+  perform outbox_engine.audit_change('remove_sender', outbox_engine.audit_words(p_alias), jsonb_build_object(
+    'plan', outbox_engine.audit_plan(p_provider, p_plan), 'country', p_country));
   delete from public.outbox_senders
   where alias = p_alias and provider = p_provider and plan = p_plan
     and country = upper(btrim(coalesce(p_country, '')))
@@ -15100,6 +15455,10 @@ declare
   v_country constant text := coalesce(upper(p_country), '');
   v_lost smallint;
 begin
+  perform outbox_engine.audit_change(
+    'pin_plan', outbox_engine.audit_plan(p_provider, p_plan), jsonb_build_object(
+    'country', p_country, 'lost', p_lost, 'is_pinned', p_is_pinned,
+    'reason', outbox_engine.audit_words(p_reason)));
   if not exists (select from outbox_engine.plans where provider = p_provider and plan = p_plan) then
     perform outbox_engine.refuse(
       format('no process has claimed for plan %s of %s', p_plan, p_provider),
@@ -15201,6 +15560,7 @@ declare
   v_pauses bigint;
   v_kept record;
 begin
+  perform outbox_engine.audit_change('forget_plan', outbox_engine.audit_plan(p_provider, p_plan));
   delete from outbox_engine.feeds where provider = p_provider and plan = p_plan;
   perform outbox_engine.hold_plan(p_provider, p_plan);
   if not exists (
@@ -15946,6 +16306,10 @@ begin
   using unnest(v_campaigns, v_external_ids) u (campaign, external_id)
   where m.campaign = u.campaign and m.external_id = u.external_id;
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
+  if v_campaigns is not null then
+    perform outbox_engine.audit_change('erase_members', v_campaigns[1], jsonb_build_object(
+      'members', cardinality(v_campaigns)));
+  end if;
   return jsonb_build_object(
     'erased', jsonb_build_object('outbox_campaign_members', coalesce(cardinality(v_campaigns), 0)),
     'more', coalesce(cardinality(v_campaigns), 0) = p_most);
@@ -15959,6 +16323,7 @@ declare
   v_now timestamptz;
   v_in_request bigint[];
 begin
+  perform outbox_engine.audit_change('prepare_erasure', array_to_string(p_ids[:20], ', '));
   perform outbox_engine.lock_all_or_none(p_ids);
   v_now := outbox_engine.now();
   v_in_request := array(
@@ -16035,6 +16400,11 @@ begin
   perform outbox_engine.remove_events_showing(v_others, p_recipients);
   delete from public.outbox where id = any (v_free);
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
+  if v_free is not null then
+    perform outbox_engine.audit_change(
+      'erase_messages', array_to_string(v_free[:20], ', '),
+      jsonb_build_object('messages', cardinality(v_free)));
+  end if;
   return jsonb_build_object(
     'erased', coalesce(cardinality(v_free), 0),
     'stay', (
@@ -16112,6 +16482,10 @@ begin
     from outbox_engine.callbacks_naming(p_recipients, coalesce(nullif(p_after, '')::bigint, 0), p_most) c;
     delete from outbox_engine.kept_callbacks where id = any (v_ids::bigint[]);
     v_erased := jsonb_build_object('kept_callbacks', coalesce(cardinality(v_ids), 0));
+  end if;
+  if p_after = '' then
+    perform outbox_engine.audit_change('erase_records', p_part, jsonb_build_object(
+      'numbers', cardinality(p_recipients)));
   end if;
   return jsonb_build_object('erased', v_erased, 'after', v_after);
 end
@@ -16717,6 +17091,578 @@ begin
 end
 $$;
 
+create function outbox_engine.exchanges_of(
+  p_recipient text, p_message_before bigint, p_reply_before timestamptz, p_reply_id text, p_most integer
+) returns table (at timestamptz, message_id bigint, reply_id text, reply_at timestamptz)
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select x.at, x.message_id, x.reply_id, x.reply_at
+  from (
+    select min(m.created_at) over (order by m.id desc) as at, m.id as message_id, null::text as reply_id,
+      null::timestamptz as reply_at
+    from (
+      select o.id, o.created_at
+      from public.outbox o
+      where o.recipient = p_recipient and o.id < p_message_before
+      order by o.id desc
+      limit p_most
+    ) m
+    union all
+    select r.received_at, null, r.id, r.received_at
+    from (
+      select i.id, i.received_at
+      from public.outbox_inbound i
+      where i.sender = p_recipient and (i.received_at, i.id) < (p_reply_before, p_reply_id)
+      order by i.received_at desc, i.id desc
+      limit p_most
+    ) r
+  ) x
+  order by x.at desc, x.message_id desc nulls last, x.reply_id desc
+  limit p_most
+$$;
+
+create function outbox_engine.exchange_json(
+  p_at timestamptz, p_message_id bigint, p_reply_id text, p_texts boolean
+) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'at', p_at,
+    'message', (select outbox_engine.listed_message(o) from public.outbox o where o.id = p_message_id),
+    'reply', (
+      select jsonb_build_object(
+        'id', i.id, 'sender', i.sender, 'recipient', i.recipient, 'body', null,
+        'received_at', i.received_at, 'recorded_at', i.recorded_at, 'effect', i.effect,
+        'unclear', i.unclear, 'decided_at', i.decided_at)
+      from public.outbox_inbound i
+      where i.id = p_reply_id
+    ),
+    'text', case when p_texts then coalesce(
+      (select o.body from public.outbox o where o.id = p_message_id and not o.secret),
+      (select i.body from public.outbox_inbound i where i.id = p_reply_id)) end)
+$$;
+
+create function public.outbox_conversation(
+  p_recipient text, p_before text, p_most integer, p_texts boolean default false
+) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_recipient constant text := (outbox_engine.read_filter(
+    jsonb_build_object('recipients', jsonb_build_array(p_recipient)))).recipients[1];
+  v_most constant integer := least(greatest(p_most, 1), 500);
+  v_cursor jsonb := coalesce(
+    p_before::jsonb, '{"message": 9223372036854775807, "reply_at": "infinity", "reply": ""}');
+  v_answer record;
+begin
+  select
+    coalesce(jsonb_agg(
+      outbox_engine.exchange_json(e.at, e.message_id, e.reply_id, p_texts)
+      order by e.at desc, e.message_id desc nulls last, e.reply_id desc), '[]') as entries,
+    count(*) as entries_count, min(e.message_id) as message,
+    (array_agg(e.reply_at order by e.reply_at, e.reply_id) filter (where e.reply_id is not null))[1]
+      as reply_at,
+    (array_agg(e.reply_id order by e.reply_at, e.reply_id) filter (where e.reply_id is not null))[1] as reply
+  into v_answer
+  from outbox_engine.exchanges_of(
+    v_recipient, (v_cursor ->> 'message')::bigint, (v_cursor ->> 'reply_at')::timestamptz,
+    v_cursor ->> 'reply', v_most) e;
+  if p_texts then
+    perform outbox_engine.audit_change('conversation', '…' || right(v_recipient, 2), jsonb_build_object(
+      'entries', v_answer.entries_count));
+  end if;
+  if v_answer.message is not null then
+    v_cursor := v_cursor || jsonb_build_object('message', v_answer.message);
+  end if;
+  if v_answer.reply is not null then
+    v_cursor := v_cursor || jsonb_build_object('reply_at', v_answer.reply_at, 'reply', v_answer.reply);
+  end if;
+  return jsonb_build_object(
+    'entries', v_answer.entries,
+    'before', case when v_answer.entries_count = v_most then v_cursor::text end);
+end
+$$;
+
+create function public.outbox_show_text(p_id bigint) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  o public.outbox;
+begin
+  select * into o from public.outbox where id = p_id;
+  if not found then
+    return null;
+  elsif o.secret then
+    perform outbox_engine.refuse(
+      format('message %s is secret', p_id), 'Its text is for its recipient only.');
+  end if;
+  perform outbox_engine.audit_change('show_text', p_id::text);
+  return jsonb_build_object('body', o.body, 'parameters', o.parameters, 'media_url', o.media_url);
+end
+$$;
+
+create function outbox_engine.delay_quantile(p_counts bigint[], p_share double precision)
+returns double precision
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  with bounds as (
+    select outbox_engine.delay_bounds() as upper
+  ),
+  buckets as (
+    select c.place, c.messages, sum(c.messages) over (order by c.place) as up_to,
+      sum(c.messages) over () * p_share as wanted
+    from unnest(p_counts) with ordinality c (messages, place)
+  )
+  select lower.bound + coalesce(
+    (b.upper[k.place] - lower.bound) * (k.wanted - (k.up_to - k.messages)) / k.messages, 0)
+  from buckets k
+  cross join bounds b
+  cross join lateral (select coalesce(b.upper[k.place - 1], 0) as bound) lower
+  where k.up_to >= k.wanted and k.messages > 0
+  order by k.place
+  limit 1
+$$;
+
+create function outbox_engine.summed_figures(
+  p_since timestamptz, p_until timestamptz, p_unit text, p_by text, p_zone text
+) returns table (at timestamptz, by text, status text, delay smallint, messages bigint, parts bigint)
+language sql stable set search_path = pg_catalog, pg_temp set jit = off
+as $$
+  select
+    case when p_unit = 'day' then date_trunc('day', h.hour, p_zone) else h.hour end,
+    case p_by
+      when 'country' then h.country
+      when 'plan' then h.plan
+      when 'code' then h.status_code::text
+      when 'status' then h.status
+    end,
+    h.status, h.delay, sum(h.messages)::bigint, sum(h.parts)::bigint
+  from outbox_engine.hourly_figures h
+  where h.hour >= date_trunc('hour', p_since, 'UTC') and h.hour < p_until
+  group by 1, 2, 3, 4
+$$;
+
+create function public.outbox_delivery_figures(
+  p_since timestamptz, p_until timestamptz, p_unit text, p_by text default null, p_zone text default 'UTC'
+) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_unit is null or p_unit not in ('hour', 'day') then
+    perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour or day.');
+  elsif p_by not in ('country', 'plan', 'code', 'status') then
+    perform outbox_engine.refuse(
+      format('figures cannot be split by %L', p_by), 'Use country, plan, code or status.');
+  end if;
+  return (
+    with figures as materialized (
+      select *
+      from outbox_engine.summed_figures(p_since, p_until, p_unit, p_by, coalesce(p_zone, 'UTC'))
+    ),
+    statuses as (
+      select x.at, x.by, jsonb_object_agg(x.status, x.messages) as statuses, sum(x.messages) as messages,
+        sum(x.parts) as parts,
+        coalesce(sum(x.messages) filter (where x.status = 'delivered'), 0) as delivered,
+        sum(x.messages) filter (where x.status in (
+          'delivered', 'failed', 'rejected', 'aborted', 'expired', 'deleted')) as ended
+      from (
+        select at, by, status, sum(messages) as messages, sum(parts) as parts
+        from figures group by at, by, status
+      ) x
+      group by x.at, x.by
+    ),
+    delays as (
+      select s.at, s.by, array_agg(coalesce(f.messages, 0) order by d) as counts
+      from statuses s
+      cross join generate_series(0, cardinality(outbox_engine.delay_bounds())) d
+      left join figures f on f.at = s.at and f.by is not distinct from s.by and f.delay = d
+        and f.status = 'delivered'
+      group by s.at, s.by
+    )
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'at', s.at, 'by', s.by, 'messages', s.messages, 'parts', s.parts, 'statuses', s.statuses,
+      'delivery_rate', round(s.delivered / s.ended, 4),
+      'p50', outbox_engine.delay_quantile(d.counts::bigint[], 0.5),
+      'p95', outbox_engine.delay_quantile(d.counts::bigint[], 0.95)
+    ) order by s.at, s.messages desc, s.by), '[]')
+    from statuses s
+    join delays d on d.at = s.at and d.by is not distinct from s.by
+  );
+end
+$$;
+
+create function outbox_engine.check_bulk(p_action text, p_options jsonb) returns void
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_known constant text[] := case p_action
+    when 'retry' then array['force', 'expires_in'] when 'cancel' then '{}'::text[]
+    when 'reschedule' then array['send_at']
+  end;
+  v_wrong text;
+begin
+  if v_known is null then
+    perform outbox_engine.refuse(
+      format('%L is not a bulk action', p_action), 'Use retry, cancel or reschedule.');
+  end if;
+  select min(key) into v_wrong from jsonb_object_keys(p_options) key where key <> all (v_known);
+  if v_wrong is not null then
+    perform outbox_engine.refuse(
+      format('%s has no option %s', p_action, v_wrong),
+      case when v_known <> '{}' then 'Use ' || array_to_string(v_known, ' or ') || '.' end);
+  elsif (p_options ->> 'expires_in')::double precision <= 0 then
+    perform outbox_engine.refuse('a new expiry must lie ahead');
+  elsif p_action = 'reschedule' and (p_options ->> 'send_at')::timestamptz is null then
+    perform outbox_engine.refuse('no time is given', 'Give send_at.');
+  elsif outbox_engine.is_outside_calendar((p_options ->> 'send_at')::timestamptz) then
+    perform outbox_engine.refuse(
+      format('send_at is %s', p_options ->> 'send_at'), 'Give a time between 1970 and 2199.');
+  end if;
+end
+$$;
+
+create function outbox_engine.reschedule_each(p_ids bigint[], p_send_at timestamptz, p_dry_run boolean)
+returns jsonb
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_answers jsonb := '[]';
+  v_answer jsonb;
+  v_problem text;
+  o public.outbox;
+begin
+  perform outbox_engine.lock_all_or_none(p_ids);
+  for o in select * from public.outbox where id = any (p_ids) order by id loop
+    -- A cancelled message would be revived, which is another action.
+    v_problem := outbox_engine.change_problem(o, array['send_at']);
+    if v_problem is null and not p_dry_run then
+      v_answer := public.outbox_reschedule(p_id => o.id, p_send_at => p_send_at);
+    end if;
+    v_answers := v_answers || jsonb_build_object(
+      'id', o.id, 'was', o.status, 'done', v_problem is null, 'outcome',
+      coalesce(v_problem, case when p_dry_run then 'changed' else v_answer ->> 'outcome' end));
+  end loop;
+  return v_answers;
+end
+$$;
+
+create function outbox_engine.act_on_messages(
+  p_action text, p_options jsonb, p_ids bigint[], p_dry_run boolean
+) returns jsonb
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return case p_action
+    when 'retry' then public.outbox_retry(
+      p_ids, coalesce((p_options ->> 'force')::boolean, false),
+      (p_options ->> 'expires_in')::double precision, p_dry_run)
+    when 'cancel' then public.outbox_cancel(p_ids, p_dry_run)
+    when 'reschedule' then outbox_engine.reschedule_each(
+      p_ids, (p_options ->> 'send_at')::timestamptz, p_dry_run)
+  end;
+end
+$$;
+
+create function outbox_engine.add_outcomes(p_counts jsonb, p_outcomes jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_object_agg(x.key, x.messages), '{}')
+  from (
+    select y.key, sum(y.messages) as messages
+    from (
+      select key, value::bigint as messages from jsonb_each_text(p_counts)
+      union all
+      select case when o.done then 'done ' else 'refused ' end || o.outcome, 1
+      from jsonb_to_recordset(p_outcomes) o (done boolean, outcome text)
+    ) y
+    group by y.key
+  ) x
+$$;
+
+create function outbox_engine.counts_json(p_counts jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'outcome', split_part(key, ' ', 2), 'done', split_part(key, ' ', 1) = 'done', 'messages', value::bigint
+  ) order by value::bigint desc, key), '[]')
+  from jsonb_each_text(p_counts)
+$$;
+
+create function outbox_engine.share_read(p_first_before bigint, p_before bigint) returns double precision
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select case
+    when p_before is null then 1
+    else greatest(0, least(1, (p_first_before - p_before)::double precision
+      / greatest(p_first_before - (select min(id) from public.outbox), 1)))
+  end
+$$;
+
+create function outbox_engine.bulk_json(b outbox_engine.bulk_actions) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'id', b.id, 'action', b.action, 'filter', b.filter, 'options', b.options,
+    'state', case when b.ended_at is null then 'running' when b.is_stopped then 'stopped' else 'finished' end,
+    'actor', b.actor, 'via', b.via, 'started_at', b.started_at, 'worked_at', b.worked_at,
+    'ended_at', b.ended_at, 'share', outbox_engine.share_read(b.first_before, b.next_before),
+    'counts', outbox_engine.counts_json(b.counts))
+$$;
+
+create function outbox_engine.work_on_bulk(b outbox_engine.bulk_actions, p_most integer)
+returns outbox_engine.bulk_actions
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_found record;
+begin
+  perform set_config(
+    'outbox_engine.caller', jsonb_build_object('actor', b.actor, 'via', b.via)::text, true);
+  select * into v_found
+  from outbox_engine.find_messages(outbox_engine.read_filter(b.filter), b.next_before, p_most, 60000);
+  if v_found.ids <> '{}' then
+    b.counts := outbox_engine.add_outcomes(
+      b.counts, outbox_engine.act_on_messages(b.action, b.options, v_found.ids, false));
+  end if;
+  perform set_config('outbox_engine.caller', '', true);
+  update outbox_engine.bulk_actions
+  set counts = b.counts, next_before = v_found.before, worked_at = v_now,
+    ended_at = case when v_found.before is null then v_now end
+  where id = b.id
+  returning * into b;
+  return b;
+end
+$$;
+
+create function public.outbox_preview_bulk(
+  p_action text, p_filter jsonb, p_options jsonb, p_before bigint default null, p_most integer default 500
+) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_options constant jsonb := coalesce(outbox_engine.given_json(p_options), '{}');
+  v_found record;
+begin
+  perform outbox_engine.check_bulk(p_action, v_options);
+  select * into v_found
+  from outbox_engine.find_messages(
+    outbox_engine.read_filter(p_filter), p_before, least(greatest(p_most, 1), 1000), 60000);
+  return jsonb_build_object(
+    'counts', outbox_engine.counts_json(outbox_engine.add_outcomes(
+      '{}', outbox_engine.act_on_messages(p_action, v_options, v_found.ids, true))),
+    'before', v_found.before,
+    'share', outbox_engine.share_read(
+      (select max(id) + 1 from public.outbox), v_found.before));
+end
+$$;
+
+create function public.outbox_start_bulk(p_action text, p_filter jsonb, p_options jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_filter constant jsonb := coalesce(outbox_engine.given_json(p_filter), '{}');
+  v_options constant jsonb := coalesce(outbox_engine.given_json(p_options), '{}');
+  v_caller constant record := outbox_engine.caller();
+  v_before constant bigint := coalesce((select max(id) from public.outbox), 0) + 1;
+  b outbox_engine.bulk_actions;
+begin
+  perform outbox_engine.check_bulk(p_action, v_options);
+  perform outbox_engine.read_filter(v_filter);
+  insert into outbox_engine.bulk_actions (
+    action, filter, options, actor, via, started_at, worked_at, first_before, next_before
+  )
+  values (
+    p_action, v_filter, v_options, v_caller.actor, v_caller.via, v_now, v_now, v_before, v_before
+  )
+  returning * into b;
+  perform outbox_engine.audit_change('start_bulk', b.id::text, jsonb_build_object(
+    'action', p_action, 'options', v_options, 'filter', v_filter - array['recipients', 'last_digits']));
+  return outbox_engine.bulk_json(b);
+end
+$$;
+
+create function public.outbox_continue_bulk(p_id bigint, p_most integer) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  b outbox_engine.bulk_actions;
+begin
+  select * into b from outbox_engine.bulk_actions where id = p_id and ended_at is null for update skip locked;
+  if found then
+    b := outbox_engine.work_on_bulk(b, least(greatest(p_most, 1), 1000));
+    return outbox_engine.bulk_json(b);
+  end if;
+  return (select outbox_engine.bulk_json(x) from outbox_engine.bulk_actions x where x.id = p_id);
+end
+$$;
+
+create function public.outbox_stop_bulk(p_id bigint) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  b outbox_engine.bulk_actions;
+begin
+  update outbox_engine.bulk_actions
+  set is_stopped = true, ended_at = outbox_engine.now()
+  where id = p_id and ended_at is null
+  returning * into b;
+  if found then
+    perform outbox_engine.audit_change('stop_bulk', p_id::text);
+    return outbox_engine.bulk_json(b);
+  end if;
+  return (select outbox_engine.bulk_json(x) from outbox_engine.bulk_actions x where x.id = p_id);
+end
+$$;
+
+create function public.outbox_list_bulk(p_before bigint, p_most integer) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce(jsonb_agg(outbox_engine.bulk_json(b) order by b.id desc), '[]')
+  from (
+    select *
+    from outbox_engine.bulk_actions
+    where id < coalesce(p_before, 9223372036854775807)
+    order by id desc
+    limit least(greatest(p_most, 1), 1000)
+  ) b
+$$;
+
+create function public.outbox_list_audit(p_filter jsonb, p_before bigint, p_most integer) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_filter constant jsonb := coalesce(outbox_engine.given_json(p_filter), '{}');
+  v_most constant integer := least(greatest(p_most, 1), 1000);
+  v_wrong text;
+  v_entries jsonb;
+begin
+  select min(key) into v_wrong
+  from jsonb_object_keys(v_filter) key
+  where key not in ('actor', 'via', 'action', 'target', 'since', 'until');
+  if v_wrong is not null then
+    perform outbox_engine.refuse(
+      format('%s is not a key of a filter', v_wrong), 'Use actor, via, action, target, since or until.');
+  end if;
+  select coalesce(jsonb_agg(to_jsonb(x) order by x.id desc), '[]')
+  into v_entries
+  from (
+    select a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
+    from outbox_engine.audit a
+    where a.id < coalesce(p_before, 9223372036854775807)
+      and coalesce(a.actor = v_filter ->> 'actor', true)
+      and coalesce(a.via = v_filter ->> 'via', true)
+      and coalesce(a.action = v_filter ->> 'action', true)
+      and (not v_filter ? 'target' or coalesce(position(v_filter ->> 'target' in a.target) > 0, false))
+      and coalesce(a.at >= (v_filter ->> 'since')::timestamptz, true)
+      and coalesce(a.at < (v_filter ->> 'until')::timestamptz, true)
+    order by a.id desc
+    limit v_most + 1
+  ) x;
+  return jsonb_build_object(
+    'entries', case
+      when jsonb_array_length(v_entries) > v_most then v_entries - v_most
+      else v_entries
+    end,
+    'before', v_entries -> (v_most - 1) -> 'id')
+    || case when jsonb_array_length(v_entries) <= v_most then '{"before": null}'::jsonb else '{}' end;
+end
+$$;
+
+create function public.outbox_list_suppressions(p_filter jsonb, p_after text, p_most integer) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_filter constant jsonb := coalesce(outbox_engine.given_json(p_filter), '{}');
+  v_number constant text := v_filter ->> 'number';
+  v_begins constant boolean := coalesce(starts_with(v_number, '+'), false);
+  v_most constant integer := least(greatest(p_most, 1), 1000);
+  v_found record;
+  v_wrong text;
+begin
+  select min(key) into v_wrong
+  from jsonb_object_keys(v_filter) key
+  where key not in ('number', 'reason', 'replied');
+  if v_wrong is not null then
+    perform outbox_engine.refuse(
+      format('%s is not a key of a filter', v_wrong), 'Use number, reason or replied.');
+  elsif v_number !~ '^\+?[0-9]*$' then
+    perform outbox_engine.refuse('number has other characters than digits', 'Give how it begins or ends.');
+  end if;
+  with stretch as materialized (
+    select s.recipient, s.reason, s.by_engine, s.created_at
+    from public.outbox_suppressions s
+    where s.recipient > p_after
+      and (not v_begins or s.recipient >= v_number and s.recipient <= v_number || repeat('9', 16))
+    order by s.recipient
+    limit 50000
+  ),
+  matching as materialized (
+    select *
+    from stretch s
+    where (v_number is null or v_begins or right(s.recipient, length(v_number)) = v_number)
+      and (not v_filter ? 'reason' or position(lower(v_filter ->> 'reason') in lower(s.reason)) > 0)
+      and coalesce(s.by_engine = (v_filter ->> 'replied')::boolean, true)
+    order by s.recipient
+    limit v_most
+  )
+  select
+    (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'recipient', m.recipient, 'reason', m.reason, 'replied', m.by_engine, 'created_at', m.created_at
+      ) order by m.recipient), '[]')
+      from matching m
+    ) as suppressions,
+    case
+      when (select count(*) from matching) = v_most then (select max(recipient) from matching)
+      when (select count(*) from stretch) = 50000 then (select max(recipient) from stretch)
+    end as after
+  into v_found;
+  return jsonb_build_object('suppressions', v_found.suppressions, 'after', v_found.after);
+end
+$$;
+
+create function public.outbox_tend_dashboard(p_days text, p_most integer) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+  v_days constant jsonb := p_days;
+  v_figures_before constant timestamptz := outbox_engine.remove_before(v_days, 'figures', v_now);
+  v_audit_before constant timestamptz := outbox_engine.remove_before(v_days, 'audit', v_now);
+  b outbox_engine.bulk_actions;
+  v_more boolean;
+begin
+  -- First, because nothing is locked yet and it waits for messages. An action goes on in steps until its end,
+  -- so it stays with the job that took it over.
+  select * into b
+  from outbox_engine.bulk_actions
+  where ended_at is null and worked_at < v_now - interval '30 seconds'
+  order by worked_at
+  limit 1
+  for update skip locked;
+  if found then
+    begin
+      b := outbox_engine.work_on_bulk(b, least(p_most, 500));
+      -- Its driver is silent, so it stays due.
+      update outbox_engine.bulk_actions set worked_at = v_now - interval '31 seconds'
+      where id = b.id and ended_at is null;
+    exception
+      when data_exception or integrity_constraint_violation then
+        -- It would fail each time, and hold up all that the upkeep job does.
+        update outbox_engine.bulk_actions set is_stopped = true, ended_at = v_now where id = b.id;
+        b.ended_at := v_now;
+    end;
+  end if;
+  v_more := outbox_engine.tend_figures(20) or coalesce(b.ended_at is null and b.id is not null, false);
+  delete from outbox_engine.hourly_figures where hour < v_figures_before;
+  delete from outbox_engine.bulk_actions where ended_at < v_audit_before;
+  perform outbox_engine.prune_audit(v_audit_before, p_most);
+  return jsonb_build_object('more', v_more);
+end
+$$;
+
 create or replace function outbox_engine.seed() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -16784,6 +17730,8 @@ create trigger outbox_a_before_emptied before truncate on public.outbox for each
   execute function outbox_engine.before_outbox_emptied();
 create trigger outbox_b_emptied after truncate on public.outbox for each statement
   execute function outbox_engine.after_outbox_emptied();
+create trigger audit_unchanged before update or delete or truncate on outbox_engine.audit
+  for each statement execute function outbox_engine.before_audit_change();
 create trigger outbox_g_counted after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_counted_removed();
@@ -16931,6 +17879,18 @@ revoke all on function public.outbox_erase_members, public.outbox_prepare_erasur
 grant execute on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records to service_role;
 revoke all on function public.outbox_list_messages, public.outbox_count_messages from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_messages, public.outbox_count_messages to service_role;
+revoke all on function public.outbox_conversation, public.outbox_show_text from public, anon, authenticated, service_role;
+grant execute on function public.outbox_conversation, public.outbox_show_text to service_role;
+revoke all on function public.outbox_delivery_figures from public, anon, authenticated, service_role;
+grant execute on function public.outbox_delivery_figures to service_role;
+revoke all on function public.outbox_preview_bulk, public.outbox_start_bulk, public.outbox_continue_bulk, public.outbox_stop_bulk, public.outbox_list_bulk from public, anon, authenticated, service_role;
+grant execute on function public.outbox_preview_bulk, public.outbox_start_bulk, public.outbox_continue_bulk, public.outbox_stop_bulk, public.outbox_list_bulk to service_role;
+revoke all on function public.outbox_list_audit from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_audit to service_role;
+revoke all on function public.outbox_list_suppressions from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_suppressions to service_role;
+revoke all on function public.outbox_tend_dashboard from public, anon, authenticated, service_role;
+grant execute on function public.outbox_tend_dashboard to service_role;
 
 -- The version's own row is a seed.
 select outbox_engine.seed();

@@ -346,6 +346,8 @@ create trigger outbox_a_before_emptied before truncate on public.outbox for each
   execute function outbox_engine.before_outbox_emptied();
 create trigger outbox_b_emptied after truncate on public.outbox for each statement
   execute function outbox_engine.after_outbox_emptied();
+create trigger audit_unchanged before update or delete or truncate on outbox_engine.audit
+  for each statement execute function outbox_engine.before_audit_change();
 create trigger outbox_g_counted after delete on public.outbox
   referencing old table as removed for each statement
   execute function outbox_engine.after_counted_removed();

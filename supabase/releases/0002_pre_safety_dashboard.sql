@@ -87,3 +87,43 @@ create type outbox_engine.message_filter as (
   id bigint,
   below_id bigint
 );
+
+-- The audit (05_engine/35_audit.sql).
+create table outbox_engine.audit (
+  id bigint generated always as identity primary key,
+  at timestamptz not null,
+  actor text not null,
+  via text not null,
+  -- The function, without outbox_.
+  action text not null,
+  -- What it acted on: ids and names. Numbers are masked, and texts are never here.
+  target text,
+  detail jsonb not null
+);
+alter table outbox_engine.audit enable row level security;
+
+create index audit_at on outbox_engine.audit (at);
+
+-- Bulk actions (93_dashboard/60_bulk.sql).
+create table outbox_engine.bulk_actions (
+  id bigint generated always as identity primary key,
+  action text not null check (action in ('retry', 'cancel', 'reschedule')),
+  filter jsonb not null,
+  options jsonb not null,
+  actor text not null,
+  via text not null,
+  started_at timestamptz not null,
+  -- When a driver last finished a stretch. The upkeep job goes on with one that was silent since.
+  worked_at timestamptz not null,
+  ended_at timestamptz,
+  is_stopped boolean not null default false,
+  -- The ids of this moment, exclusive: messages that are inserted later never join.
+  first_before bigint not null,
+  -- Where the next stretch begins. Ids from there on were handled. Null at the end.
+  next_before bigint,
+  -- Messages by outcome.
+  counts jsonb not null default '{}'
+) with (fillfactor = 50);
+alter table outbox_engine.bulk_actions enable row level security;
+
+create index bulk_actions_running on outbox_engine.bulk_actions (worked_at) where ended_at is null;

@@ -268,6 +268,8 @@ begin
   into v_added
   from written;
   perform set_config('outbox_engine.suppressed_by', '', true);
+  perform outbox_engine.audit_change('import_suppressions', null, jsonb_build_object(
+    'lines', cardinality(p_recipients), 'added', v_added));
   return v_added;
 end
 $$;

@@ -84,6 +84,9 @@ begin
     from jsonb_array_elements(v_outcomes) with ordinality d (value, place)
     left join public.outbox_suppressions s on s.recipient = d.value ->> 'sender';
   end if;
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('decide_replies', v_outcomes);
+  end if;
   return coalesce(v_outcomes, '[]');
 end
 $$;

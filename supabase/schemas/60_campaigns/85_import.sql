@@ -334,6 +334,9 @@ begin
     select from outbox_engine.campaign_import_lines l
     where l.import_id = p_import_id and l.line > v_import.written_to);
   if v_is_left then
+    if v_import.result is null then
+      perform outbox_engine.audit_change('import_members', v_import.campaign);
+    end if;
     perform outbox_engine.get_campaign_for_import(v_import.campaign);
     perform outbox_engine.check_import_is_current(v_import);
     v_import.result := outbox_engine.write_staged_members(v_import, p_most);
@@ -360,6 +363,7 @@ begin
   if p_dry_run then
     return to_jsonb(outbox_engine.count_staged_lines(v_import, 2147483647));
   end if;
+  perform outbox_engine.audit_change('import_members', v_import.campaign);
   return outbox_engine.write_staged_members(v_import, 2147483647);
 end
 $$;

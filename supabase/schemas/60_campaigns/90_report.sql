@@ -150,6 +150,7 @@ declare
   v_was text;
   v_ids bigint[];
 begin
+  perform outbox_engine.audit_change('switch_campaign', p_campaign, jsonb_build_object('status', p_status));
   select status into v_was from public.outbox_campaigns where name = p_campaign for no key update;
   if not found then
     perform outbox_engine.refuse(format('campaign %L does not exist', p_campaign));

@@ -179,6 +179,9 @@ begin
       -- Everything is undone but the answer.
       null;
   end;
+  if not p_dry_run then
+    perform outbox_engine.audit_change('adopt_batches', outbox_engine.audit_plan(p_provider, p_plan));
+  end if;
   return v_answer;
 end
 $$;
@@ -192,6 +195,7 @@ as $$
 declare
   v_plan record;
 begin
+  perform outbox_engine.audit_change('begin_adoption', outbox_engine.audit_plan(p_provider, p_plan));
   for v_plan in
     select p.provider, p.plan from outbox_engine.plans p
     union
@@ -213,6 +217,7 @@ create function public.outbox_finish_adoption(p_provider text, p_plan text) retu
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  perform outbox_engine.audit_change('finish_adoption', outbox_engine.audit_plan(p_provider, p_plan));
   perform outbox_engine.lift_restored(p_provider, p_plan);
   return (
     select coalesce(jsonb_agg(p.plan order by p.provider, p.plan), '[]')

@@ -116,6 +116,7 @@ declare
   v_secret constant text := outbox_engine.new_event_secret();
   v_id bigint;
 begin
+  perform outbox_engine.audit_change('add_event_endpoint', p_name);
   if p_name is null or p_name !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' then
     perform outbox_engine.refuse(
       format('%L is no name for an endpoint', p_name),
@@ -154,6 +155,7 @@ as $$
 declare
   e public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
+  perform outbox_engine.audit_change('set_event_endpoint', p_name, jsonb_build_object('enabled', p_enabled));
   if p_url is not null then
     perform outbox_engine.check_event_url(p_url);
     e.url := p_url;
@@ -188,6 +190,7 @@ as $$
 declare
   e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, true);
 begin
+  perform outbox_engine.audit_change('remove_event_endpoint', p_name);
   delete from public.outbox_event_endpoints where id = e.id;
   delete from outbox_engine.event_secrets where endpoint_id = e.id;
   return outbox_engine.shown_event_endpoint(e);
@@ -207,6 +210,7 @@ declare
   v_ends_at constant timestamptz := v_now + make_interval(
     secs => least(greatest(coalesce(p_keep_seconds, 86400), 0), 30 * 86400));
 begin
+  perform outbox_engine.audit_change('rotate_event_secret', p_name);
   delete from outbox_engine.event_secrets where endpoint_id = e.id and ends_at <= v_now;
   update outbox_engine.event_secrets
   set ends_at = least(ends_at, v_ends_at)
@@ -224,6 +228,7 @@ declare
   e constant public.outbox_event_endpoints := outbox_engine.event_endpoint(p_name, false);
   v_id bigint;
 begin
+  perform outbox_engine.audit_change('test_event', p_name);
   if e.disabled_at is not null then
     perform outbox_engine.refuse(
       format('endpoint %L is disabled', p_name), 'Enable it with outbox events enable.');

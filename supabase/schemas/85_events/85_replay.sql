@@ -232,6 +232,10 @@ begin
   if not p_dry_run then
     perform outbox_engine.send_again(e, v_free, v_now);
   end if;
+  if not p_dry_run then
+    perform outbox_engine.audit_change('replay_events', p_name, jsonb_build_object(
+      'events', cardinality(v_free)));
+  end if;
   return jsonb_build_object(
     'count', cardinality(v_free), 'left_out', coalesce(v_left_out, '{}'), 'dry_run', p_dry_run);
 end

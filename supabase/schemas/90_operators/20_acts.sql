@@ -185,6 +185,9 @@ begin
 
   perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
   perform pg_notify('outbox', '');
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('retry', v_answer);
+  end if;
   return v_answer;
 end
 $$;
@@ -245,6 +248,9 @@ begin
   into v_answer, v_changes
   from judged j;
   perform outbox_engine.change_statuses(v_changes, 'operator', v_now);
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('cancel', v_answer);
+  end if;
   return v_answer;
 end
 $$;

@@ -77,6 +77,9 @@ declare
     coalesce(p_until, v_now + make_interval(secs => p_seconds), outbox_engine.endless());
   v_answer jsonb;
 begin
+  perform outbox_engine.audit_change(
+    'pause', outbox_engine.audit_plan(p_provider, p_plan), jsonb_build_object(
+    'until', p_until, 'seconds', p_seconds, 'reason', outbox_engine.audit_words(p_reason)));
   if v_until <= v_now then
     perform outbox_engine.refuse(format('the pause would end at %s, which has passed', v_until));
   end if;
@@ -117,6 +120,8 @@ declare
   v_now constant timestamptz := outbox_engine.now();
   v_ended jsonb;
 begin
+  perform outbox_engine.audit_change(
+    'resume', outbox_engine.audit_plan(p_provider, p_plan), jsonb_build_object('force', p_force));
   perform outbox_engine.hold_matching_plans(p_provider, p_plan);
   with ended as (
     delete from outbox_engine.plan_pauses p
@@ -162,6 +167,7 @@ declare
   v_now constant timestamptz := outbox_engine.now();
   v_ended jsonb;
 begin
+  perform outbox_engine.audit_change('resume_restored', outbox_engine.audit_plan(p_provider, p_plan));
   perform outbox_engine.hold_matching_plans(p_provider, p_plan);
   select coalesce(
     jsonb_agg(

@@ -12,6 +12,9 @@ declare
   v_bound outbox_engine.installation;
   v_moves boolean;
 begin
+  if p_host is not null then
+    perform outbox_engine.audit_change('bind', p_host, jsonb_build_object('also', p_also));
+  end if;
   select * into v_bound from outbox_engine.installation for update;
   v_moves := coalesce(not p_also and v_bound.hosts <> '{}' and p_host <> all (v_bound.hosts), false);
   if v_moves then

@@ -76,6 +76,9 @@ begin
   into v_answer
   from judged j;
   perform pg_notify('outbox', '');
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('send_held', v_answer);
+  end if;
   return v_answer;
 end
 $$;
@@ -92,6 +95,8 @@ begin
   set released_at = outbox_engine.now()
   where batch_id = p_batch_id and recipient = '' and released_at is null;
   get diagnostics v_forgotten = row_count;
+  perform outbox_engine.audit_change('forget_adopted', p_batch_id, jsonb_build_object(
+    'numbers', v_forgotten));
   return v_forgotten;
 end
 $$;

@@ -102,6 +102,8 @@ declare
     outbox_engine.read_countries(p_countries), p_priority_from, p_priority_below, p_campaign);
   v_id smallint := 0;
 begin
+  perform outbox_engine.audit_change('set_route', p_name, jsonb_build_object(
+    'plans', outbox_engine.given_json(p_plans)));
   perform outbox_engine.lock_routes();
   perform outbox_engine.check_route_rule(v_rule);
   perform outbox_engine.check_route_plans(v_plans, p_channel, p_allow_absent);
@@ -135,6 +137,7 @@ as $$
 declare
   v_id smallint := 0;
 begin
+  perform outbox_engine.audit_change('remove_route', p_name);
   perform outbox_engine.lock_routes();
   if p_name = 'default' then
     delete from public.outbox_route_plans where route = 0;

@@ -87,6 +87,9 @@ declare
   v_options jsonb := outbox_engine.given_json(p_options);
   v_name text;
 begin
+  perform outbox_engine.audit_change('set_sender', outbox_engine.audit_words(p_alias), jsonb_build_object(
+    'plan', outbox_engine.audit_plan(p_provider, p_plan), 'country', p_country,
+    'sender', outbox_engine.audit_words(p_sender)));
   foreach v_name in array array[p_alias, p_sender] loop
     if v_name is null or not outbox_engine.is_sender(v_name) then
       perform outbox_engine.refuse(
@@ -131,6 +134,8 @@ as $$
 declare
   v_removed public.outbox_senders;
 begin
+  perform outbox_engine.audit_change('remove_sender', outbox_engine.audit_words(p_alias), jsonb_build_object(
+    'plan', outbox_engine.audit_plan(p_provider, p_plan), 'country', p_country));
   delete from public.outbox_senders
   where alias = p_alias and provider = p_provider and plan = p_plan
     and country = upper(btrim(coalesce(p_country, '')))

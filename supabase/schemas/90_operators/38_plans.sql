@@ -132,6 +132,10 @@ declare
   v_country constant text := coalesce(upper(p_country), '');
   v_lost smallint;
 begin
+  perform outbox_engine.audit_change(
+    'pin_plan', outbox_engine.audit_plan(p_provider, p_plan), jsonb_build_object(
+    'country', p_country, 'lost', p_lost, 'is_pinned', p_is_pinned,
+    'reason', outbox_engine.audit_words(p_reason)));
   if not exists (select from outbox_engine.plans where provider = p_provider and plan = p_plan) then
     perform outbox_engine.refuse(
       format('no process has claimed for plan %s of %s', p_plan, p_provider),
@@ -237,6 +241,7 @@ declare
   v_pauses bigint;
   v_kept record;
 begin
+  perform outbox_engine.audit_change('forget_plan', outbox_engine.audit_plan(p_provider, p_plan));
   delete from outbox_engine.feeds where provider = p_provider and plan = p_plan;
   perform outbox_engine.hold_plan(p_provider, p_plan);
   if not exists (

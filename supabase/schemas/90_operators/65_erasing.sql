@@ -70,6 +70,10 @@ begin
   using unnest(v_campaigns, v_external_ids) u (campaign, external_id)
   where m.campaign = u.campaign and m.external_id = u.external_id;
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
+  if v_campaigns is not null then
+    perform outbox_engine.audit_change('erase_members', v_campaigns[1], jsonb_build_object(
+      'members', cardinality(v_campaigns)));
+  end if;
   return jsonb_build_object(
     'erased', jsonb_build_object('outbox_campaign_members', coalesce(cardinality(v_campaigns), 0)),
     'more', coalesce(cardinality(v_campaigns), 0) = p_most);
@@ -86,6 +90,7 @@ declare
   v_now timestamptz;
   v_in_request bigint[];
 begin
+  perform outbox_engine.audit_change('prepare_erasure', array_to_string(p_ids[:20], ', '));
   perform outbox_engine.lock_all_or_none(p_ids);
   v_now := outbox_engine.now();
   v_in_request := array(
@@ -166,6 +171,11 @@ begin
   perform outbox_engine.remove_events_showing(v_others, p_recipients);
   delete from public.outbox where id = any (v_free);
   perform outbox_engine.erase_occurrences(v_campaigns, v_external_ids);
+  if v_free is not null then
+    perform outbox_engine.audit_change(
+      'erase_messages', array_to_string(v_free[:20], ', '),
+      jsonb_build_object('messages', cardinality(v_free)));
+  end if;
   return jsonb_build_object(
     'erased', coalesce(cardinality(v_free), 0),
     'stay', (
@@ -249,6 +259,10 @@ begin
     from outbox_engine.callbacks_naming(p_recipients, coalesce(nullif(p_after, '')::bigint, 0), p_most) c;
     delete from outbox_engine.kept_callbacks where id = any (v_ids::bigint[]);
     v_erased := jsonb_build_object('kept_callbacks', coalesce(cardinality(v_ids), 0));
+  end if;
+  if p_after = '' then
+    perform outbox_engine.audit_change('erase_records', p_part, jsonb_build_object(
+      'numbers', cardinality(p_recipients)));
   end if;
   return jsonb_build_object('erased', v_erased, 'after', v_after);
 end
