@@ -1,8 +1,9 @@
-"""Expires and prunes rows, and logs alarms."""
+"""Expires and prunes rows, logs alarms, and counts messages for the dashboard."""
 
 import asyncio
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 import structlog
 
@@ -20,7 +21,7 @@ _OVERLOOKED_SECONDS: Final = 600.0
 
 
 class Upkeep(Job):
-    """The upkeep job: expiry of waiting rows, retention, and alarms. It logs alarms as errors, so that Sentry receives them.
+    """The upkeep job: expiry, retention, alarms and the dashboard's figures. It logs alarms as errors, so that Sentry has them.
 
     Every ten minutes it finds due rows that claims pass over. Such rows exist only if they were written past the triggers.
     """
@@ -35,12 +36,9 @@ class Upkeep(Job):
 
     async def tick(self) -> None:
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        while await self._gateway.run_upkeep(self._settings.kept_days, most=_ROWS_A_STEP):
-            # As long as the step took, so that claims and reports have half of the time for themselves.
-            await asyncio.sleep(loop.time() - began)
-            began = loop.time()
+        await _in_steps(self._gateway.run_upkeep, self._settings.kept_days)
         await self._log_alarms()
+        await _in_steps(self._gateway.tend_dashboard, self._settings.kept_days)
         # Last, and not soon again if it fails: beside a transaction of many hours it may exceed the timeout of a call.
         now = loop.time()
         if now >= self._overlooked_at + _OVERLOOKED_SECONDS:
@@ -59,3 +57,16 @@ class Upkeep(Job):
             )
         if alarms:
             await self._gateway.acknowledge_alarms(alarms)
+
+
+class _Step(Protocol):
+    async def __call__(self, kept_days: Mapping[str, float | None], *, most: int) -> bool: ...
+
+
+async def _in_steps(step: _Step, kept_days: Mapping[str, float | None]) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while await step(kept_days, most=_ROWS_A_STEP):
+        # As long as the step took, so that claims and reports have half of the time for themselves.
+        await asyncio.sleep(loop.time() - began)
+        began = loop.time()

@@ -25,6 +25,12 @@ class Upkeep(Calls):
         more: bool = answer["more"]
         return more
 
+    async def tend_dashboard(self, kept_days: Mapping[str, float | None], *, most: int) -> bool:
+        """Go on with bulk actions that no dashboard drives, and count messages for charts. Returns whether more is due now."""
+        answer = await self._rpc.call("outbox_tend_dashboard", {"p_days": json.dumps(dict(kept_days)), "p_most": most})
+        more: bool = answer["more"]
+        return more
+
     async def find_overlooked(self) -> None:
         """Find due rows that claims pass over. From now on claims take them, and an alarm names them."""
         await self._rpc.call("outbox_find_overlooked", {})

@@ -205,6 +205,8 @@ class EngineSettings(DestinationSettings):
     callback_retention_days: float | None = Field(default=None, ge=0, le=_CENTURY_DAYS)
     consent_retention_days: float = Field(default=1826.0, ge=30, le=_CENTURY_DAYS)
     import_retention_days: float = Field(default=1.0, ge=1, le=_CENTURY_DAYS)
+    figures_retention_days: float = Field(default=800.0, ge=1, le=_CENTURY_DAYS)
+    audit_retention_days: float = Field(default=400.0, ge=1, le=_CENTURY_DAYS)
     max_messages_per_day: int | None = Field(default=None, ge=1, le=1_000_000_000)
 
     @property
@@ -219,6 +221,8 @@ class EngineSettings(DestinationSettings):
             "callbacks": _first(self.callback_retention_days, self.retention_days),
             "consents": self.consent_retention_days,
             "imports": self.import_retention_days,
+            "figures": self.figures_retention_days,
+            "audit": self.audit_retention_days,
         }
 
 

@@ -1,6 +1,8 @@
 """The common parts of every operator's command: settings, the connection, and the output."""
 
 import asyncio
+import getpass
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -64,11 +66,20 @@ def failure(error: GatewayError) -> str:
 
 
 async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Awaitable[int]]) -> int:
-    operating = await Operating.connect(supabase)
+    operating = await Operating.connect(supabase, actor=_actor(), via="command")
     try:
         return await work(operating)
     finally:
         await operating.aclose()
+
+
+def _actor() -> str:
+    """Who runs the command, for the audit: ``OUTBOX_ACTOR``, or the user of the operating system."""
+    try:
+        return os.environ.get("OUTBOX_ACTOR") or getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a user without a name.
+        return f"uid {os.getuid()}"
 
 
 @contextmanager

@@ -17409,6 +17409,12 @@ as $$
     'counts', outbox_engine.counts_json(b.counts))
 $$;
 
+create function outbox_engine.ended_filter(p_filter jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_filter - array['recipients', 'last_digits', 'metadata', 'idempotency_key']
+$$;
+
 create function outbox_engine.work_on_bulk(b outbox_engine.bulk_actions, p_most integer)
 returns outbox_engine.bulk_actions
 language plpgsql volatile set search_path = pg_catalog, pg_temp
@@ -17428,7 +17434,8 @@ begin
   perform set_config('outbox_engine.caller', '', true);
   update outbox_engine.bulk_actions
   set counts = b.counts, next_before = v_found.before, worked_at = v_now,
-    ended_at = case when v_found.before is null then v_now end
+    ended_at = case when v_found.before is null then v_now end,
+    filter = case when v_found.before is null then outbox_engine.ended_filter(filter) else filter end
   where id = b.id
   returning * into b;
   return b;
@@ -17478,7 +17485,7 @@ begin
   )
   returning * into b;
   perform outbox_engine.audit_change('start_bulk', b.id::text, jsonb_build_object(
-    'action', p_action, 'options', v_options, 'filter', v_filter - array['recipients', 'last_digits']));
+    'action', p_action, 'options', v_options, 'filter', outbox_engine.ended_filter(v_filter)));
   return outbox_engine.bulk_json(b);
 end
 $$;
@@ -17505,7 +17512,7 @@ declare
   b outbox_engine.bulk_actions;
 begin
   update outbox_engine.bulk_actions
-  set is_stopped = true, ended_at = outbox_engine.now()
+  set is_stopped = true, ended_at = outbox_engine.now(), filter = outbox_engine.ended_filter(filter)
   where id = p_id and ended_at is null
   returning * into b;
   if found then
@@ -17651,7 +17658,9 @@ begin
     exception
       when data_exception or integrity_constraint_violation then
         -- It would fail each time, and hold up all that the upkeep job does.
-        update outbox_engine.bulk_actions set is_stopped = true, ended_at = v_now where id = b.id;
+        update outbox_engine.bulk_actions
+        set is_stopped = true, ended_at = v_now, filter = outbox_engine.ended_filter(filter)
+        where id = b.id;
         b.ended_at := v_now;
     end;
   end if;

@@ -764,6 +764,29 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_continue_bulk: {
+        Args: {
+          p_id: number
+          p_most: number
+        }
+        Returns: Json
+      }
+      outbox_conversation: {
+        Args: {
+          p_recipient: string
+          p_before: string
+          p_most: number
+          p_texts?: boolean
+        }
+        Returns: Json
+      }
+      outbox_count_messages: {
+        Args: {
+          p_filter: Json
+          p_most: number
+        }
+        Returns: Json
+      }
       outbox_daily_figures: {
         Args: {
           p_days: number
@@ -775,6 +798,16 @@ export type OutboxDatabase = {
           p_ids: string[]
           p_opt_out: boolean
           p_dry_run: boolean
+        }
+        Returns: Json
+      }
+      outbox_delivery_figures: {
+        Args: {
+          p_since: string
+          p_until: string
+          p_unit: string
+          p_by?: string | null
+          p_zone?: string
         }
         Returns: Json
       }
@@ -928,6 +961,21 @@ export type OutboxDatabase = {
         }
         Returns: undefined
       }
+      outbox_list_audit: {
+        Args: {
+          p_filter: Json
+          p_before: number
+          p_most: number
+        }
+        Returns: Json
+      }
+      outbox_list_bulk: {
+        Args: {
+          p_before: number
+          p_most: number
+        }
+        Returns: Json
+      }
       outbox_list_campaigns: {
         Args: Record<PropertyKey, never>
         Returns: Json
@@ -945,6 +993,14 @@ export type OutboxDatabase = {
       outbox_list_held: {
         Args: {
           p_after: number
+          p_most: number
+        }
+        Returns: Json
+      }
+      outbox_list_messages: {
+        Args: {
+          p_filter: Json
+          p_before: number
           p_most: number
         }
         Returns: Json
@@ -968,6 +1024,14 @@ export type OutboxDatabase = {
       }
       outbox_list_senders: {
         Args: Record<PropertyKey, never>
+        Returns: Json
+      }
+      outbox_list_suppressions: {
+        Args: {
+          p_filter: Json
+          p_after: string
+          p_most: number
+        }
         Returns: Json
       }
       outbox_mark_ambiguous: {
@@ -1068,6 +1132,16 @@ export type OutboxDatabase = {
         Args: {
           p_ids: number[]
           p_recipients: string[]
+        }
+        Returns: Json
+      }
+      outbox_preview_bulk: {
+        Args: {
+          p_action: string
+          p_filter: Json
+          p_options: Json
+          p_before?: number | null
+          p_most?: number
         }
         Returns: Json
       }
@@ -1350,6 +1424,12 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_show_text: {
+        Args: {
+          p_id: number
+        }
+        Returns: Json
+      }
       outbox_stage_members: {
         Args: {
           p_import_id: string
@@ -1363,8 +1443,22 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_start_bulk: {
+        Args: {
+          p_action: string
+          p_filter: Json
+          p_options: Json
+        }
+        Returns: Json
+      }
       outbox_status: {
         Args: Record<PropertyKey, never>
+        Returns: Json
+      }
+      outbox_stop_bulk: {
+        Args: {
+          p_id: number
+        }
         Returns: Json
       }
       outbox_switch_campaign: {
@@ -1378,6 +1472,13 @@ export type OutboxDatabase = {
       outbox_take_alarms: {
         Args: {
           p_limit: number
+        }
+        Returns: Json
+      }
+      outbox_tend_dashboard: {
+        Args: {
+          p_days: string
+          p_most: number
         }
         Returns: Json
       }

@@ -25,7 +25,8 @@ def messages(db: Connection) -> None:
             "   || case n %% 3 when 0 then lpad((n %% 7)::text, 3, '0') else '01' || lpad((n %% 7)::text, 2, '0') end,"
             "  'hello', t, t + interval '3 days', case when n %% 10 = 0 then 0 else 100 end,"
             "  (array['delivered', 'failed', 'scheduled', 'sent'])[1 + n %% 4], nullif(n %% 5, 0) * 100, 1,"
-            "  t, t, case when n %% 4 = 2 then 'w'::\"char\" end, t, case when n between 100 and 130 then 'spring' end, case when n %% 2 = 0 then 'hi' end,"
+            "  t, t, case when n %% 4 = 2 then 'w'::\"char\" end, t, case when n between 100 and 130 then 'spring' end,"
+            "  case when n %% 2 = 0 then 'hi' end,"
             "  case when n %% 6 = 0 then jsonb_build_object('order', n %% 12, 'kind', 'x') end, 'key-' || n"
             " from generate_series(1, %s) n"
             " cross join lateral (select timestamptz '2027-01-01 00:00+00' + n * interval '1 minute') x (t)",
@@ -76,12 +77,12 @@ def pages(db: Connection, wanted: dict[str, Any], most: int) -> Iterator[list[in
 
 
 def listed(db: Connection, wanted: dict[str, Any], most: int = 7) -> list[int]:
-    return [id for page in pages(db, wanted, most) for id in page]
+    return [message for page in pages(db, wanted, most) for message in page]
 
 
 def expected(db: Connection, condition: str) -> list[int]:
     query = f"select id from public.outbox where {condition} order by id desc"
-    return [id for (id,) in db.execute(query.encode()).fetchall()]
+    return [message for (message,) in db.execute(query.encode()).fetchall()]
 
 
 def count(db: Connection) -> None:

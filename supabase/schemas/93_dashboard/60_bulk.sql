@@ -148,6 +148,13 @@ as $$
     'counts', outbox_engine.counts_json(b.counts))
 $$;
 
+-- What is left of a filter once its action has ended: nothing that names a person.
+create function outbox_engine.ended_filter(p_filter jsonb) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select p_filter - array['recipients', 'last_digits', 'metadata', 'idempotency_key']
+$$;
+
 -- Does the next stretch of an action that the caller has locked, for its operator. Returns the action.
 create function outbox_engine.work_on_bulk(b outbox_engine.bulk_actions, p_most integer)
 returns outbox_engine.bulk_actions
@@ -168,7 +175,8 @@ begin
   perform set_config('outbox_engine.caller', '', true);
   update outbox_engine.bulk_actions
   set counts = b.counts, next_before = v_found.before, worked_at = v_now,
-    ended_at = case when v_found.before is null then v_now end
+    ended_at = case when v_found.before is null then v_now end,
+    filter = case when v_found.before is null then outbox_engine.ended_filter(filter) else filter end
   where id = b.id
   returning * into b;
   return b;

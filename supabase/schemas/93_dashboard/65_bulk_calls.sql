@@ -48,7 +48,7 @@ begin
   )
   returning * into b;
   perform outbox_engine.audit_change('start_bulk', b.id::text, jsonb_build_object(
-    'action', p_action, 'options', v_options, 'filter', v_filter - array['recipients', 'last_digits']));
+    'action', p_action, 'options', v_options, 'filter', outbox_engine.ended_filter(v_filter)));
   return outbox_engine.bulk_json(b);
 end
 $$;
@@ -80,7 +80,7 @@ declare
   b outbox_engine.bulk_actions;
 begin
   update outbox_engine.bulk_actions
-  set is_stopped = true, ended_at = outbox_engine.now()
+  set is_stopped = true, ended_at = outbox_engine.now(), filter = outbox_engine.ended_filter(filter)
   where id = p_id and ended_at is null
   returning * into b;
   if found then

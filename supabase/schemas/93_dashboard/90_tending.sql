@@ -31,7 +31,9 @@ begin
     exception
       when data_exception or integrity_constraint_violation then
         -- It would fail each time, and hold up all that the upkeep job does.
-        update outbox_engine.bulk_actions set is_stopped = true, ended_at = v_now where id = b.id;
+        update outbox_engine.bulk_actions
+        set is_stopped = true, ended_at = v_now, filter = outbox_engine.ended_filter(filter)
+        where id = b.id;
         b.ended_at := v_now;
     end;
   end if;
