@@ -21,6 +21,7 @@ QUESTIONS = {
     "inserts": "what does an insert cost an app?",
     "size": "what does a claim cost in small and in large tables?",
     "operations": "how long do an operator's and an app's calls take in big tables?",
+    "dashboard": "how long do the dashboard's calls take in a big table?",
     "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
     "footprint": "how much memory do the processes take, and how fast do they start?",
     "clients": "what does one request to a provider cost, by HTTP client?",
@@ -88,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", metavar="REV", help="for paired: the revision to compare with, such as f1ba7db")
     parser.add_argument("--pairs", type=int, default=15, help="for paired and events: the number of pairs (15)")
     parser.add_argument("--version", type=int, metavar="N", help="for upgrade: the schema version to apply (the newest)")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="for upgrade: messages in the table (10 million)")
+    parser.add_argument(
+        "--rows", type=int, default=10_000_000, help="for upgrade and dashboard: messages in the table (10 million)"
+    )
     parser.add_argument("--dry", action="store_true", help="print the tables without changing docs/")
     return parser
 

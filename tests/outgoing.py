@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from psycopg.types.json import Jsonb
+
 from tests.calls import accept, claim
 from tests.engine import insert
 from tests.stack import Connection
@@ -11,7 +13,8 @@ from tests.stack import Connection
 def call(db: Connection, name: str, *values: object, **named: object) -> Any:
     """What this function of the outbox answers."""
     marks = ["%s"] * len(values) + [f"{argument} => %s" for argument in named]
-    row = db.execute(f"select public.outbox_{name}({', '.join(marks)})".encode(), [*values, *named.values()]).fetchone()
+    given = [Jsonb(value) if isinstance(value, dict) else value for value in (*values, *named.values())]
+    row = db.execute(f"select public.outbox_{name}({', '.join(marks)})".encode(), given).fetchone()
     assert row is not None
     return row[0]
 

@@ -74,7 +74,7 @@ def test_every_volatile_function_audits(db: Connection) -> None:
         "select proname, prosrc from pg_proc where pronamespace = 'public'::regnamespace and proname like 'outbox\\_%'"
         " and provolatile = 'v' and prorettype <> 'trigger'::regtype"
     ).fetchall()
-    silent = {name for name, source in rows if "outbox_engine.audit_" not in source}
+    silent = {str(name) for name, source in rows if "outbox_engine.audit_" not in str(source)}
     known = NOT_AUDITED.keys() | READING | ENGINE
 
     assert silent - known == set()

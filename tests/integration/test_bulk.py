@@ -1,31 +1,21 @@
 """Bulk actions: on all that match, each message once, whatever happens to their drivers."""
 
-import json
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.engine import insert, later
+from tests.outgoing import call
 from tests.stack import Connection
 
 
-def call(db: Connection, function: str, *arguments: Any) -> Any:
-    given = [json.dumps(one) if isinstance(one, dict) else one for one in arguments]
-    places = ", ".join(["%s"] * len(given))
-    row = db.execute(f"select public.outbox_{function}({places})".encode(), given).fetchone()
-    assert row is not None
-    return row[0]
-
-
 def statuses(db: Connection) -> list[str]:
-    return [status for (status,) in db.execute("select status from public.outbox order by id").fetchall()]
+    return [str(status) for (status,) in db.execute("select status from public.outbox order by id").fetchall()]
 
 
 def cancellations(db: Connection) -> int:
-    row = db.execute("select count(*) from public.outbox_events where event = 'cancelled'").fetchone()
-    assert row is not None
-    return int(row[0])
+    return len(db.execute("select from public.outbox_events where event = 'cancelled'").fetchall())
 
 
 def test_action_takes_what_matches_at_its_start(db: Connection) -> None:
@@ -122,7 +112,7 @@ def test_audit_names_who_started_it(db: Connection) -> None:
     assert [entry[:3] for entry in found] == [
         ("Ada", "dashboard", action) for action in ("start_bulk", "stop_bulk", "start_bulk", "cancel")
     ]
-    assert not any("4155550123" in entry[3] for entry in found)
+    assert "4155550123" not in str(found)
 
 
 @pytest.mark.parametrize(

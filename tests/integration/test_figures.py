@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.integration.test_message_lists import count
 from tests.nightly import size
+from tests.outgoing import call
 from tests.stack import Connection
 
 DIRECT = """
@@ -86,12 +86,6 @@ def test_sums_equal_a_direct_count(db: Connection, acts: list[tuple[str, int]]) 
     assert set(db.execute(SUMS.encode()).fetchall()) == set(db.execute(DIRECT.format(rows=rows).encode()).fetchall())
 
 
-def figures(db: Connection, *arguments: Any) -> list[dict[str, Any]]:
-    row = db.execute("select public.outbox_delivery_figures(%s, %s, %s, %s, %s)", list(arguments)).fetchone()
-    assert row is not None
-    return list(row[0])
-
-
 def given_sums(db: Connection, *rows: tuple[str, str, str, int | None, int | None, int]) -> None:
     with db.cursor() as cursor:
         cursor.executemany(
@@ -113,19 +107,19 @@ def test_figures_have_rate_and_quantiles(db: Connection) -> None:
     )
     since, until = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)
 
-    (day,) = figures(db, since, until, "day", None, "UTC")
+    (day,) = call(db, "delivery_figures", since, until, "day", None, "UTC")
     assert day["messages"] == 110
     assert day["statuses"] == {"delivered": 80, "failed": 20, "waiting": 7, "cancelled": 3}
     assert day["delivery_rate"] == pytest.approx(0.8)
     # The 40th of 50 messages that took 1 to 5 seconds, and the 26th of 30 that took 5 to 15.
     assert day["p50"] == pytest.approx(1 + 4 * 40 / 50)
     assert day["p95"] == pytest.approx(5 + 10 * 26 / 30)
-    british, american = figures(db, since, until, "day", "country", "UTC")
+    british, american = call(db, "delivery_figures", since, until, "day", "country", "UTC")
     assert (british["by"], british["messages"], american["by"], american["delivery_rate"]) == ("GB", 100, "US", None)
     assert american["p50"] is None
-    assert [hour["messages"] for hour in figures(db, since, until, "hour", None, "UTC")] == [50, 60]
+    assert [hour["messages"] for hour in call(db, "delivery_figures", since, until, "hour", None, "UTC")] == [50, 60]
     # The evening of 31 December in New York ends at 5:00 UTC.
-    assert [row["messages"] for row in figures(db, since, until, "day", None, "Asia/Kolkata")] == [110]
+    assert [row["messages"] for row in call(db, "delivery_figures", since, until, "day", None, "Asia/Kolkata")] == [110]
 
 
 def test_retention_keeps_sums_and_ends_them(db: Connection) -> None:

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from tests.outgoing import call
 from tests.stack import Connection
 
 ALL = 300
@@ -66,9 +67,7 @@ FILTERS: dict[str, tuple[dict[str, Any], str]] = {
 def pages(db: Connection, wanted: dict[str, Any], most: int) -> Iterator[list[int]]:
     before = None
     while True:
-        row = db.execute("select public.outbox_list_messages(%s, %s, %s)", [Jsonb(wanted), before, most]).fetchone()
-        assert row is not None
-        page = row[0]
+        page = call(db, "list_messages", wanted, before, most)
         yield [message["id"] for message in page["messages"]]
         if page["before"] is None:
             return
@@ -82,7 +81,7 @@ def listed(db: Connection, wanted: dict[str, Any], most: int = 7) -> list[int]:
 
 def expected(db: Connection, condition: str) -> list[int]:
     query = f"select id from public.outbox where {condition} order by id desc"
-    return [message for (message,) in db.execute(query.encode()).fetchall()]
+    return [int(str(message)) for (message,) in db.execute(query.encode()).fetchall()]
 
 
 def count(db: Connection) -> None:
@@ -103,13 +102,8 @@ def test_pages_hold_what_a_query_finds(db: Connection, messages: None, *, counte
 
 
 def test_count_ends_at_its_bound(db: Connection, messages: None) -> None:
-    def counted(wanted: dict[str, Any], most: int) -> Any:
-        row = db.execute("select public.outbox_count_messages(%s, %s)", [Jsonb(wanted), most]).fetchone()
-        assert row is not None
-        return row[0]
-
-    assert counted({"statuses": ["failed"]}, 1000) == {"count": 75, "is_more": False}
-    assert counted({"statuses": ["failed"]}, 50) == {"count": 50, "is_more": True}
+    assert call(db, "count_messages", {"statuses": ["failed"]}, 1000) == {"count": 75, "is_more": False}
+    assert call(db, "count_messages", {"statuses": ["failed"]}, 50) == {"count": 50, "is_more": True}
 
 
 def test_changes_after_the_count_are_found(db: Connection, messages: None) -> None:
@@ -122,9 +116,7 @@ def test_changes_after_the_count_are_found(db: Connection, messages: None) -> No
 
 
 def test_list_shows_no_text(db: Connection, messages: None) -> None:
-    row = db.execute("select public.outbox_list_messages('{}', null, 1)").fetchone()
-    assert row is not None
-    (message,) = row[0]["messages"]
+    (message,) = call(db, "list_messages", {}, None, 1)["messages"]
     assert {"body", "parameters", "metadata", "media_url"}.isdisjoint(message)
     assert message["country"] == "GB"
 
