@@ -442,6 +442,7 @@ create index auth_codes_country on outbox_engine.auth_codes (country, at);
 -- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
 -- was deleted of it. Null in a block's column means not known, or none.
 create table outbox_engine.block_figures (
+  id bigint generated always as identity primary key,
   block integer not null,
   is_total boolean not null,
   hour timestamptz not null,
@@ -461,6 +462,7 @@ create index block_figures_block on outbox_engine.block_figures (block);
 -- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
 -- from acceptance to delivery, null for messages that were not delivered.
 create table outbox_engine.hourly_figures (
+  id bigint generated always as identity primary key,
   hour timestamptz not null,
   country text,
   plan text,
@@ -16711,7 +16713,8 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_more boolean;
-  v_blocks integer[];
+  v_began constant timestamptz := clock_timestamp();
+  v_block integer;
   v_noted bigint[];
 begin
   if not pg_try_advisory_xact_lock(hashtext('outbox figures')) then
@@ -16719,13 +16722,16 @@ begin
   end if;
   insert into outbox_engine.figures_follow default values on conflict do nothing;
   v_more := outbox_engine.note_changed_blocks();
-  v_blocks := array(
-    select block from outbox_engine.changed_blocks group by block order by block desc limit p_most);
-  -- Read before the blocks are counted, so that a later note stays for the next call.
-  v_noted := array(select id from outbox_engine.changed_blocks where block = any (v_blocks));
-  perform outbox_engine.recount_block(b) from unnest(v_blocks) b;
-  delete from outbox_engine.changed_blocks where id = any (v_noted);
-  return v_more or cardinality(v_blocks) = p_most;
+  for v_block in
+    select block from outbox_engine.changed_blocks group by block order by block desc limit p_most
+  loop
+    -- Read before the block is counted, so that a later note stays for the next call.
+    v_noted := array(select id from outbox_engine.changed_blocks where block = v_block);
+    perform outbox_engine.recount_block(v_block);
+    delete from outbox_engine.changed_blocks where id = any (v_noted);
+    exit when clock_timestamp() > v_began + interval '1 second';
+  end loop;
+  return v_more or exists (select from outbox_engine.changed_blocks);
 end
 $$;
 
@@ -17212,13 +17218,14 @@ as $$
     select c.place, c.messages, sum(c.messages) over (order by c.place) as up_to,
       sum(c.messages) over () * p_share as wanted
     from unnest(p_counts) with ordinality c (messages, place)
+    where c.messages > 0
   )
   select lower.bound + coalesce(
     (b.upper[k.place] - lower.bound) * (k.wanted - (k.up_to - k.messages)) / k.messages, 0)
   from buckets k
   cross join bounds b
   cross join lateral (select coalesce(b.upper[k.place - 1], 0) as bound) lower
-  where k.up_to >= k.wanted and k.messages > 0
+  where k.up_to >= k.wanted
   order by k.place
   limit 1
 $$;
@@ -17272,12 +17279,15 @@ begin
       group by x.at, x.by
     ),
     delays as (
-      select s.at, s.by, array_agg(coalesce(f.messages, 0) order by d) as counts
-      from statuses s
-      cross join generate_series(0, cardinality(outbox_engine.delay_bounds())) d
-      left join figures f on f.at = s.at and f.by is not distinct from s.by and f.delay = d
-        and f.status = 'delivered'
-      group by s.at, s.by
+      select at, by, array[
+        sum(messages) filter (where delay = 0), sum(messages) filter (where delay = 1),
+        sum(messages) filter (where delay = 2), sum(messages) filter (where delay = 3),
+        sum(messages) filter (where delay = 4), sum(messages) filter (where delay = 5),
+        sum(messages) filter (where delay = 6), sum(messages) filter (where delay = 7),
+        sum(messages) filter (where delay = 8), sum(messages) filter (where delay = 9)
+      ] as counts
+      from figures
+      group by at, by
     )
     select coalesce(jsonb_agg(jsonb_build_object(
       'at', s.at, 'by', s.by, 'messages', s.messages, 'parts', s.parts, 'statuses', s.statuses,
@@ -17286,7 +17296,7 @@ begin
       'p95', outbox_engine.delay_quantile(d.counts::bigint[], 0.95)
     ) order by s.at, s.messages desc, s.by), '[]')
     from statuses s
-    join delays d on d.at = s.at and d.by is not distinct from s.by
+    join delays d on d.at = s.at and coalesce(d.by, '') = coalesce(s.by, '')
   );
 end
 $$;

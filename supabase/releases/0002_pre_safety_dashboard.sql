@@ -3,6 +3,7 @@
 -- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
 -- was deleted of it. Null in a block's column means not known, or none.
 create table outbox_engine.block_figures (
+  id bigint generated always as identity primary key,
   block integer not null,
   is_total boolean not null,
   hour timestamptz not null,
@@ -22,6 +23,7 @@ create index block_figures_block on outbox_engine.block_figures (block);
 -- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
 -- from acceptance to delivery, null for messages that were not delivered.
 create table outbox_engine.hourly_figures (
+  id bigint generated always as identity primary key,
   hour timestamptz not null,
   country text,
   plan text,

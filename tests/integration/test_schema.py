@@ -233,7 +233,7 @@ def test_each_outbox_trigger_has_its_own_place(fresh: Connection) -> None:
     """Triggers of one event run in the order of their names."""
     triggers = column(fresh, TRIGGERS)
 
-    assert [name[:9] for name in triggers] == [f"outbox_{place}_" for place in "123456789abcdef"]
+    assert [name[:9] for name in triggers] == [f"outbox_{place}_" for place in "123456789abcdefgh"]
 
 
 def test_every_table_has_a_primary_key(fresh: Connection) -> None:

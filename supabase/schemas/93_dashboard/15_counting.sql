@@ -145,14 +145,15 @@ begin
 end
 $$;
 
--- Counts at most `p_most` blocks again, the newest first. Returns whether more are waiting. One transaction
--- at a time does so; another one leaves it to that.
+-- Counts at most `p_most` blocks again, the newest first, but begins none after a second. Returns whether
+-- more are waiting. One transaction at a time does so; another one leaves it to that.
 create function outbox_engine.tend_figures(p_most integer) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_more boolean;
-  v_blocks integer[];
+  v_began constant timestamptz := clock_timestamp();
+  v_block integer;
   v_noted bigint[];
 begin
   if not pg_try_advisory_xact_lock(hashtext('outbox figures')) then
@@ -160,12 +161,15 @@ begin
   end if;
   insert into outbox_engine.figures_follow default values on conflict do nothing;
   v_more := outbox_engine.note_changed_blocks();
-  v_blocks := array(
-    select block from outbox_engine.changed_blocks group by block order by block desc limit p_most);
-  -- Read before the blocks are counted, so that a later note stays for the next call.
-  v_noted := array(select id from outbox_engine.changed_blocks where block = any (v_blocks));
-  perform outbox_engine.recount_block(b) from unnest(v_blocks) b;
-  delete from outbox_engine.changed_blocks where id = any (v_noted);
-  return v_more or cardinality(v_blocks) = p_most;
+  for v_block in
+    select block from outbox_engine.changed_blocks group by block order by block desc limit p_most
+  loop
+    -- Read before the block is counted, so that a later note stays for the next call.
+    v_noted := array(select id from outbox_engine.changed_blocks where block = v_block);
+    perform outbox_engine.recount_block(v_block);
+    delete from outbox_engine.changed_blocks where id = any (v_noted);
+    exit when clock_timestamp() > v_began + interval '1 second';
+  end loop;
+  return v_more or exists (select from outbox_engine.changed_blocks);
 end
 $$;

@@ -13,13 +13,14 @@ as $$
     select c.place, c.messages, sum(c.messages) over (order by c.place) as up_to,
       sum(c.messages) over () * p_share as wanted
     from unnest(p_counts) with ordinality c (messages, place)
+    where c.messages > 0
   )
   select lower.bound + coalesce(
     (b.upper[k.place] - lower.bound) * (k.wanted - (k.up_to - k.messages)) / k.messages, 0)
   from buckets k
   cross join bounds b
   cross join lateral (select coalesce(b.upper[k.place - 1], 0) as bound) lower
-  where k.up_to >= k.wanted and k.messages > 0
+  where k.up_to >= k.wanted
   order by k.place
   limit 1
 $$;
@@ -81,12 +82,15 @@ begin
       group by x.at, x.by
     ),
     delays as (
-      select s.at, s.by, array_agg(coalesce(f.messages, 0) order by d) as counts
-      from statuses s
-      cross join generate_series(0, cardinality(outbox_engine.delay_bounds())) d
-      left join figures f on f.at = s.at and f.by is not distinct from s.by and f.delay = d
-        and f.status = 'delivered'
-      group by s.at, s.by
+      select at, by, array[
+        sum(messages) filter (where delay = 0), sum(messages) filter (where delay = 1),
+        sum(messages) filter (where delay = 2), sum(messages) filter (where delay = 3),
+        sum(messages) filter (where delay = 4), sum(messages) filter (where delay = 5),
+        sum(messages) filter (where delay = 6), sum(messages) filter (where delay = 7),
+        sum(messages) filter (where delay = 8), sum(messages) filter (where delay = 9)
+      ] as counts
+      from figures
+      group by at, by
     )
     select coalesce(jsonb_agg(jsonb_build_object(
       'at', s.at, 'by', s.by, 'messages', s.messages, 'parts', s.parts, 'statuses', s.statuses,
@@ -95,7 +99,7 @@ begin
       'p95', outbox_engine.delay_quantile(d.counts::bigint[], 0.95)
     ) order by s.at, s.messages desc, s.by), '[]')
     from statuses s
-    join delays d on d.at = s.at and d.by is not distinct from s.by
+    join delays d on d.at = s.at and coalesce(d.by, '') = coalesce(s.by, '')
   );
 end
 $$;
