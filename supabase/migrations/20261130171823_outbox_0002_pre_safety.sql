@@ -1884,7 +1884,9 @@ as $$
 declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_queue_time constant timestamptz := outbox_engine.queue_time();
+  -- The rule of `queue_time`, written out: this spares each insert the call.
+  v_queue_time constant timestamptz := timestamptz 'epoch'
+    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
 begin
   if not exists (
     select from outbox_engine.priorities p
@@ -2469,11 +2471,9 @@ begin
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 
-  new.route := 0;
   -- The rule of `has_routes`, written out: this spares the call where there is no route.
-  if pg_sequence_last_value('outbox_engine.route_ids') is not null then
-    new.route := outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign);
-  end if;
+  new.route := case when pg_sequence_last_value('outbox_engine.route_ids') is null then 0
+    else outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign) end;
   new.attempts := 0;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
@@ -2482,7 +2482,11 @@ begin
   else
     new.status := 'pending';
     new.queue := 'r';
-    perform outbox_engine.tell_sleepers();
+    -- The condition of `tell_sleepers`, which spares the call where no process sleeps.
+    if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000
+    then
+      perform outbox_engine.tell_sleepers();
+    end if;
   end if;
   return new;
 end
@@ -2933,6 +2937,10 @@ as $$
 declare
   v_ids bigint[] := p_ended_moves;
 begin
+  -- Asked first and alone: a condition with a query in it would run the query's executor for every call.
+  if p_ended_moves is null and not p_statuses && outbox_engine.handed_on_statuses() then
+    return;
+  end if;
   if p_statuses && outbox_engine.handed_on_statuses() and exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
@@ -2959,10 +2967,11 @@ begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   perform outbox_engine.end_retries(p_outbox_ids, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
-  -- attempts, only `delivered` counts.
+  -- attempts, only `delivered` counts. The rule of `rank_of` is written out: it is called for each.
   with reports as (
     select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, n.detour,
-      outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
+      array_position(outbox_engine.statuses_by_rank(), n.status)::smallint as rank,
+      m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats, p_detours)
       n (outbox_id, dispatch_id, provider, status, code, at, detour)
     cross join lateral (
@@ -2984,8 +2993,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id)) as retryable,
+      select (n.detour is not null or n.status = 'aborted'
+          and outbox_engine.is_retried(n.effect, n.outbox_id)) and n.attempts < 5 as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -3004,8 +3013,7 @@ begin
       when a.ended_by_engine then o.status
       when a.cancel_requested then 'cancelled'
       when a.requeued then 'pending'
-      else 'expired'
-    end,
+      else 'expired' end,
     error = case
       when a.retryable and a.ended_by_engine then o.error
       when a.rank > 2 and a.status <> 'delivered' -- Most reports are good: they need no call.
@@ -3019,7 +3027,7 @@ begin
     end,
     queue = case when a.requeued then 'w'::"char" end,
     due_at = case when a.requeued then p_now + outbox_engine.wait_of(a.attempts, a.detour) else o.due_at end,
-    route = case when a.requeued and a.detour is not null then a.detour else o.route end
+    route = case when a.detour is not null and a.requeued then a.detour else o.route end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
@@ -10420,8 +10428,10 @@ declare
     where c.effect in ('account', 'opt_out') and c.code in (select r.code from unnest(p_reports) r)
   );
   v_outbox_ids bigint[];
-  v_locked integer;
   v_dispatches uuid[];
+  v_locked_ids bigint[];
+  v_present_dispatches uuid[];
+  v_all_are_present boolean;
   v_providers text[];
   v_statuses text[];
   v_codes integer[];
@@ -10443,9 +10453,17 @@ begin
       perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
     end if;
 
-    perform from public.outbox where id = any (v_outbox_ids) order by id for update;
-    get diagnostics v_locked = row_count;
-    if v_locked < (select count(distinct id) from unnest(v_outbox_ids) id) then
+    select array_agg(o.id), array_agg(o.dispatch_id)
+    into v_locked_ids, v_present_dispatches
+    from (
+      select id, dispatch_id from public.outbox where id = any (v_outbox_ids) order by id for update
+    ) o;
+    -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
+    -- report is of an earlier request.
+    v_all_are_present := v_locked_ids is not distinct from v_outbox_ids
+      and v_present_dispatches is not distinct from v_dispatches;
+    if not v_all_are_present and cardinality(coalesce(v_locked_ids, '{}'))
+      < (select count(distinct id) from unnest(v_outbox_ids) id) then
       -- Retention deleted some of these messages meanwhile, so their events go too.
       delete from public.outbox_events e
       where e.outbox_id = any (v_outbox_ids)
@@ -10459,7 +10477,9 @@ begin
     if v_detours is not null then
       perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
     end if;
-    perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+    if not v_all_are_present then
+      perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+    end if;
   end if;
   if 'opt_out' = any (v_effects) then
     perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
