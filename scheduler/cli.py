@@ -99,14 +99,16 @@ def _code(answer: object) -> int:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"outbox {version('supabase-outbox')}")
+        from jobs.schema.releases import packaged
+
+        typer.echo(f"outbox {version('supabase-outbox')} (schema {packaged().newest})")
         raise typer.Exit
 
 
 @app.callback()
 def _outbox(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, and the newest schema version that it knows.")
     ] = False,
 ) -> None:
     pass
