@@ -108,7 +108,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _outbox(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version, and the newest schema version that it knows.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version, and the newest schema version that it knows."
+        ),
     ] = False,
 ) -> None:
     pass

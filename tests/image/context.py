@@ -26,9 +26,11 @@ class Ignored:
         others = [line for line in lines[1:] if not line.startswith("!")]
         anywhere = tuple(line.removeprefix("**/") for line in others if line.startswith("**/"))
         folders = tuple(line for line in others if not line.startswith("**/"))
-        if odd := [one for one in allowed if "/" in one] + [one for one in anywhere if "/" in one] + [
-            one for one in folders if "*" in one
-        ]:
+        if (
+            odd := [one for one in allowed if "/" in one]
+            + [one for one in anywhere if "/" in one]
+            + [one for one in folders if "*" in one]
+        ):
             raise ValueError(f"{path.name}: patterns of this form are not known: {odd}")
         return cls(allowed, anywhere, folders)
 

@@ -11,6 +11,7 @@ from typing import Any
 from dockerfile_parse import DockerfileParser
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TEXTS = {"WORKDIR": "folder", "USER": "user", "STOPSIGNAL": "stop_signal"}
 _FLAGS_OF_HEALTHCHECK = {"--interval", "--timeout", "--start-period", "--retries"}
 
 
@@ -85,10 +86,11 @@ def _stage(where: str, words: Sequence[str]) -> Stage:
 
 
 def _apply(where: str, name: str, value: str, stage: Stage) -> None:
+    if name in _TEXTS:
+        setattr(stage, _TEXTS[name], value)
+        return
     match name:
-        case "RUN":
-            if value.startswith(("[", "--", "<<")):
-                raise Unreadable(f"{where}: only RUN with a command of the shell is known")
+        case "RUN" if not value.startswith(("[", "--", "<<")):
             stage.steps.append(Step(Run(value), stage.folder, dict(stage.env)))
         case "COPY":
             stage.steps.append(Step(_copy(where, value.split()), stage.folder, dict(stage.env)))
@@ -97,22 +99,14 @@ def _apply(where: str, name: str, value: str, stage: Stage) -> None:
             stage.env |= {key: Template(text).substitute(known) for key, text in _pairs(where, value).items()}
         case "LABEL":
             stage.labels |= _pairs(where, value)
-        case "WORKDIR":
-            stage.folder = value
-        case "USER":
-            stage.user = value
-        case "STOPSIGNAL":
-            stage.stop_signal = value
         case "EXPOSE":
             stage.ports = tuple(int(port) for port in value.split())
-        case "ENTRYPOINT":
-            stage.entrypoint = _words(where, value)
-        case "CMD":
-            stage.command = _words(where, value)
+        case "ENTRYPOINT" | "CMD":
+            setattr(stage, {"ENTRYPOINT": "entrypoint", "CMD": "command"}[name], _words(where, value))
         case "HEALTHCHECK":
             stage.health = _health(where, value)
         case _:
-            raise Unreadable(f"{where}: {name} is not known")
+            raise Unreadable(f"{where}: {name} {value} is not known")
 
 
 def _copy(where: str, words: list[str]) -> Copy:

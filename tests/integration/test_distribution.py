@@ -1,6 +1,5 @@
 """The wheel and the source archive have what a user needs, and the wheel works in an environment of its own."""
 
-import os
 import subprocess
 import sys
 import tarfile
@@ -20,7 +19,7 @@ from tests.stack import Connection
 
 ROOT = Path(__file__).parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-PACKAGES = ("jobs", "scheduler", "webhook", "sandbox")
+PACKAGES = ("jobs", "scheduler", "webhook", "dashboard", "sandbox")
 COPIED = ("monitoring", "deploy")
 RELEASED = ("releases.json", "uninstall.sql", "migrations", "types", "examples")
 
@@ -28,7 +27,9 @@ RELEASED = ("releases.json", "uninstall.sql", "migrations", "types", "examples")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "--directory", folder], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--directory", folder], cwd=ROOT, check=True, capture_output=True
+    )
     return folder
 
 
@@ -57,7 +58,16 @@ def test_wheel_has_everything(wheel: Path) -> None:
 def test_source_archive_builds_the_wheel_and_the_image(folder: Path) -> None:
     with tarfile.open(folder / f"supabase_outbox-{VERSION}.tar.gz") as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".dockerignore", "docs", "examples", "requirements/build.txt")
+    needed = (
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+        ".dockerignore",
+        "docs",
+        "examples",
+        "requirements/build.txt",
+    )
 
     assert {*tracked(*PACKAGES, *COPIED, *needed, "requirements/production.txt", "supabase/examples")} - names == set()
     assert [name for name in names if name.endswith((".env", ".key", ".pyc")) or "node_modules" in name] == []
@@ -89,4 +99,4 @@ def test_wheel_works_with_locked_packages(
     assert "create table public.outbox" in outbox("schema", "sql")
     assert "Database" in outbox("schema", "types")
     assert (place / "share" / "supabase-outbox" / "monitoring" / "outbox.rules.yaml").is_file()
-    assert os.listdir(tmp_path) == ["venv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["venv"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboard.commands import PORT as DASHBOARD_PORT
 from jobs.runtime import settings
 from tests.command_lines import refusal
 from tests.image import context, instructions
@@ -135,7 +136,9 @@ def test_ports_of_callers_and_processes_agree() -> None:
     (scraped,) = loaded("monitoring/prometheus.yaml")["scrape_configs"][0]["static_configs"]
 
     assert compose["webhook"]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    assert image.ports == (int(port),)
+    assert image.ports == (int(port), DASHBOARD_PORT)
+    assert compose["dashboard"]["ports"] == [f"127.0.0.1:{DASHBOARD_PORT}:{DASHBOARD_PORT}"]
+    assert compose["dashboard"]["command"][-1] == str(DASHBOARD_PORT)
     assert kubernetes == {"http": port, "metrics": metrics}
     assert (FLY["env"]["PORT"], FLY["http_service"]["internal_port"]) == (port, int(port))
     assert (FLY["env"]["METRICS_PORT"], FLY["metrics"][0]["port"]) == (metrics, int(metrics))
@@ -153,7 +156,7 @@ def test_platforms_wait_until_processes_have_ended() -> None:
         FLY["kill_timeout"],
     ]
 
-    assert len(waits) == 12
+    assert len(waits) == 13
     assert min(waits) > STOP_SECONDS
 
 
@@ -212,7 +215,7 @@ def test_systemd_understands_every_line(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["ADD a b", "RUN --mount=type=cache true", "CMD outbox run", "COPY *.py .", "HEALTHCHECK NONE", "SHELL [\"sh\"]", "ENV A"],
+    ["ADD a b", "RUN --mount=type=cache true", "CMD outbox run", "COPY *.py .", "HEALTHCHECK NONE", 'SHELL ["sh"]', "ENV A"],
 )
 def test_unknown_instruction_is_refused(line: str, tmp_path: Path) -> None:
     path = tmp_path / "Dockerfile"
