@@ -151,7 +151,7 @@ def test_killed_scheduler_shows_in_status(machine: Machine, db: Connection) -> N
     scheduler, webhook = machine.start("run"), machine.start("webhook")
     assert waited(lambda: is_healthy(scheduler) and is_healthy(webhook)), machine.said("run")
     insert(db, 1)
-    assert waited(lambda: statuses(db) == {"delivered": 1})
+    assert waited(lambda: statuses(db) == {"delivered": 1}), (statuses(db), machine.said("run"), machine.said("webhook"))
     last = value(machine.webhook, 'outbox_job_last_tick_timestamp_seconds{job="dispatch"')
 
     os.kill(scheduler.first, signal.SIGKILL)

@@ -79,14 +79,14 @@ def test_wheel_works_with_locked_packages(
 ) -> None:
     place = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    pip = [place / "bin" / "pip", "--disable-pip-version-check", "install", "--quiet", "--no-cache-dir"]
+    pip: list[str | Path] = [place / "bin" / "pip", "--disable-pip-version-check", "install", "--quiet", "--no-cache-dir"]
     lock = ROOT / "requirements" / "production.txt"
     subprocess.run([*pip, "--only-binary", ":all:", "--require-hashes", "--requirement", lock], check=True)
     subprocess.run([*pip, "--no-deps", "--no-index", wheel], check=True)
     settings = older_release.alone(environment(stack, sinch))
 
     def outbox(*words: str) -> str:
-        command = [place / "bin" / "outbox", *words]
+        command: list[str | Path] = [place / "bin" / "outbox", *words]
         ran = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, check=False, timeout=120)
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
