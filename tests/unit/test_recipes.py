@@ -172,7 +172,7 @@ def test_image_runs_as_a_plain_user() -> None:
         assert one["securityContext"]["readOnlyRootFilesystem"] is True
 
 
-def test_context_has_no_secret_and_all_that_is_copied() -> None:
+def test_context_holds_no_secret() -> None:
     ignored = context.Ignored.read(ROOT / ".dockerignore")
     builder, _ = instructions.read(DEPLOY / "Dockerfile")
     sources = [source for step in builder.steps if isinstance(step.does, instructions.Copy) for source in step.does.sources]
