@@ -97,7 +97,8 @@ async def test_streams_are_bounded() -> None:
 async def test_stream_ends_so_that_access_is_checked() -> None:
     stream = live(Database(), stream_seconds=0.01).stream()
 
-    assert [part async for part in stream][0] == HELLO
+    first, *_others = [part async for part in stream]
+    assert first == HELLO
 
 
 async def test_closing_ends_all_streams() -> None:
