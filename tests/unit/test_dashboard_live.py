@@ -55,7 +55,7 @@ async def test_one_poller_serves_all_watchers() -> None:
     assert [task.get_name() for task in asyncio.all_tasks()].count("dashboard poller") == 1
 
     await closed(first)
-    assert pages.is_polling
+    assert pages.watchers == 1
     await closed(second)
     assert not pages.is_polling
     assert pages.watchers == 0
