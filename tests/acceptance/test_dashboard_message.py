@@ -34,6 +34,11 @@ def test_message_shows_its_whole_history(
     assert_accessible(dashboard_page)
     keep_screenshots(dashboard_page, "message")
 
+    dashboard_page.get_by_role("button", name="Show the text").click()
+    expect(dashboard_page.locator(".bubble")).to_have_text(TEXT)
+    audited = db.execute("select actor, via, action from outbox_engine.audit").fetchall()
+    assert ("operator", "dashboard") in [row[:2] for row in audited], audited
+
     with page_of(browser, dashboard, dashboard.viewer) as page:
         page.goto(f"/messages/{number}")
         expect(page.get_by_text("+1200•••0100", exact=True)).to_be_visible()
