@@ -196,6 +196,14 @@ def health(context: typer.Context) -> int:
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)
+def doctor(context: typer.Context) -> int:
+    """Check everything that sending needs, and say what to do."""
+    from scheduler.commands.doctor import doctor
+
+    return _hand_over(context, _alone(doctor))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
 def status(context: typer.Context) -> int:
     """Show the backlog, pauses, jobs, alarms and delivery figures."""
     from scheduler.commands.status import status

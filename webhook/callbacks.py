@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.base import Unusable
 from jobs.providers.callbacks import CallbackReader
+from jobs.providers.inspection import TEST_HEADER
 from jobs.runtime.metrics import CALLBACK_DURATION, CALLBACKS
 from jobs.runtime.sources import Address, FailureLimit, source_of
 from webhook import answers
@@ -112,7 +113,8 @@ class CallbackEndpoint:
         self._last_source = str(source)
         signed = self._reader.claims_origin(headers)
         self._unauthenticated.note("signed" if signed else "unsigned")
-        if signed:
+        # `outbox doctor` shows its own operator that the secret differs.
+        if signed and TEST_HEADER not in headers:
             self._rejections.note(self._reader.secrets_setting)
         if self._limit.exceeded(self._limit.count(source)):
             return answers.TOO_MANY_FAILURES
