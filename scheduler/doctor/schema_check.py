@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from jobs.gateway.doctor import Facts, Objects, Usable
-from jobs.gateway.errors import FunctionMissing
+from jobs.gateway.errors import FunctionMissing, GatewayFault, KeyNotAccepted
 from jobs.schema import releases as released
 from jobs.schema.compatibility import Fit, judge
-from jobs.schema.releases import BrokenPackage
+from jobs.schema.releases import BrokenPackage, Releases
 from jobs.schema.sources import Difference, Sources
 from scheduler.doctor.findings import Finder, Finding, some
 from scheduler.doctor.installation import Installation
@@ -24,8 +24,16 @@ async def look(installation: Installation) -> Sequence[Finding]:
         releases = released.packaged()
     except BrokenPackage as error:
         return [find.failed(str(error))]
-    installed = await installation.connection.installed_schema()
-    verdict = judge(releases, installed)
+    try:
+        return await _compare(installation, releases)
+    except KeyNotAccepted:
+        raise
+    except GatewayFault as error:
+        return [find.failed(f"the schema cannot answer: {error}", _AGAIN)]
+
+
+async def _compare(installation: Installation, releases: Releases) -> Sequence[Finding]:
+    verdict = judge(releases, await installation.connection.installed_schema())
     if not verdict.allows_work:
         return [find.failed(verdict.message, "`outbox schema status` compares the versions")]
     findings = [find.warning(verdict.message)] if verdict.message else []
@@ -46,7 +54,7 @@ def differences(found: Difference, sources: Sources, objects: Objects) -> Iterat
     """A migration that was edited, or applied in part."""
     tables = {name for name in sources.tables if name.partition(".")[2] not in objects.tables}
     if missing := {*found.missing, *tables}:
-        yield find.failed(f"the schema is applied in part, {len(missing)} objects are missing: {some(missing)}", _AGAIN)
+        yield find.failed(f"the schema is applied in part and lacks {some(missing)}", _AGAIN)
     if found.older:
         yield find.failed(f"functions of an earlier release are in place: {some(found.older)}", _AGAIN)
     if found.edited:

@@ -27,34 +27,34 @@ _NUMBERS_HOST: Final = "https://rest.nexmo.com"
 _ALL_HOST: Final = "https://api.nexmo.com"
 
 
-class _Address(msgspec.Struct):
+class _Address(msgspec.Struct, frozen=True):
     address: str = ""
 
 
-class _Webhooks(msgspec.Struct):
+class _Webhooks(msgspec.Struct, frozen=True):
     status_url: _Address = _Address()
     inbound_url: _Address = _Address()
 
 
-class _Messages(msgspec.Struct):
+class _Messages(msgspec.Struct, frozen=True):
     webhooks: _Webhooks = _Webhooks()
 
 
-class _Capabilities(msgspec.Struct):
+class _Capabilities(msgspec.Struct, frozen=True):
     messages: _Messages | None = None
 
 
-class _Keys(msgspec.Struct):
+class _Keys(msgspec.Struct, frozen=True):
     public_key: str = ""
 
 
-class _Application(msgspec.Struct):
+class _Application(msgspec.Struct, frozen=True):
     keys: _Keys = _Keys()
     capabilities: _Capabilities = _Capabilities()
 
 
-class _Numbers(msgspec.Struct):
-    numbers: list[dict[str, Any]] = []
+class _Numbers(msgspec.Struct, frozen=True):
+    numbers: tuple[dict[str, Any], ...] = ()
 
 
 async def inspect(chosen: VonageSettings) -> Remarks:
