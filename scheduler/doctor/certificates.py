@@ -17,7 +17,9 @@ async def days_left(host: str, port: int) -> float | str:
     """The days that the certificate of a server is still valid, or one line that says why it is refused."""
     try:
         async with asyncio.timeout(_SECONDS):
-            _, writer = await asyncio.open_connection(host, port, ssl=trust(trust_env=True), server_hostname=host)
+            _, writer = await asyncio.open_connection(
+                host, port, ssl=trust(trust_env=True), server_hostname=host, ssl_shutdown_timeout=1
+            )
     except ssl.SSLCertVerificationError as error:
         return error.verify_message
     except (ssl.SSLError, OSError) as error:
@@ -26,7 +28,7 @@ async def days_left(host: str, port: int) -> float | str:
         certificate = writer.get_extra_info("peercert") or {}
         ends = ssl.cert_time_to_seconds(str(certificate.get("notAfter")))
     finally:
-        writer.transport.abort()
+        writer.close()
         with suppress(OSError):
             await writer.wait_closed()
     return (ends - datetime.now(UTC).timestamp()) / 86_400

@@ -1,9 +1,11 @@
 """Check 1: the settings can be read, no name is misspelled, and all running processes have the same destinations."""
 
+import os
 from collections.abc import Iterator, Sequence
 
 from jobs.gateway.doctor import Dispatcher
 from jobs.gateway.errors import GatewayError
+from jobs.runtime import environment
 from scheduler.doctor.findings import Finder, Finding, some
 from scheduler.doctor.installation import Environment, Installation, NotConnected
 
@@ -33,9 +35,13 @@ def read(here: Environment) -> Iterator[Finding]:
     for name, similar in here.misspelled:
         yield find.warning(f"{name} is set and is no setting", f"did you mean {similar}?")
     for name in origins.overruled:
-        yield find.warning(f"{name} has two values: the environment's counts, and that of .env does not", "remove one")
+        yield find.warning(f"{name} has two values: the environment's counts, that of the file does not", "remove one")
     if not here.problems:
-        yield find.ok("; ".join(filter(None, [_from(".env", origins.file), _from("environment", origins.environment)])))
+        yield find.ok("; ".join(filter(None, [_from(_file(), origins.file), _from("environment", origins.environment)])))
+
+
+def _file() -> str:
+    return "the file of OUTBOX_ENV_FILE" if os.environ.get(environment.FILE) else ".env"
 
 
 def _from(origin: str, names: Sequence[str]) -> str:

@@ -45,15 +45,22 @@ def configure(monkeypatch: pytest.MonkeyPatch, stack: LocalStack, sinch: Running
         monkeypatch.setenv(name, value)
 
 
-async def findings(*names: str) -> list[Finding]:
-    """What these checks find, with the settings of the environment."""
+@asynccontextmanager
+async def installation() -> AsyncIterator[Installation]:
+    """With the settings of the environment."""
     environment = Environment.read()
     supabase: SupabaseSettings | None = environment.supabase
-    installation = Installation(environment, None if supabase is None else await Operating.connect(supabase))
+    found = Installation(environment, None if supabase is None else await Operating.connect(supabase))
     try:
-        return [one async for one in examine(installation, [check for check in CHECKS if check.name in names])]
+        yield found
     finally:
-        await installation.aclose()
+        await found.aclose()
+
+
+async def findings(*names: str) -> list[Finding]:
+    """What these checks find, with the settings of the environment."""
+    async with installation() as of:
+        return [one async for one in examine(of, [check for check in CHECKS if check.name in names])]
 
 
 async def failures(*names: str) -> list[Finding]:

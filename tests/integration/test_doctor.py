@@ -7,6 +7,7 @@ import pytest
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
+from scheduler.doctor import wakeups_check
 from scheduler.doctor.findings import Mark
 from tests.engine import MakeRig, later, stand_still
 from tests.integration.doctor_round import configure, failure, failures, findings, webhook_app
@@ -185,6 +186,7 @@ def _row(db: Connection, question: str) -> tuple[object, ...]:
 
 @pytest.mark.usefixtures("healthy")
 async def test_transaction_pooler_is_recognised(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wakeups_check, "_HEARING_SECONDS", 0.3)
     async with Between(stack.db_url, notices=False).running() as between:
         monkeypatch.setenv("OUTBOX_DB_URL", between.url)
         found = await failure("wakeups")
