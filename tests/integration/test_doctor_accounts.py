@@ -163,7 +163,7 @@ async def test_certificate_that_nobody_signed(vonage: Running, tmp_path: Path, m
 @pytest.fixture
 async def sending(stack: LocalStack, sinch: Running, make_rig: MakeRig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     configure(monkeypatch, stack, sinch, DEAD, SINCH_CALLBACK_URL="")
-    rig = await make_rig()
+    rig: Rig = await make_rig()
     await rig.tick("dispatch")
     return rig
 
