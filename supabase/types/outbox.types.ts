@@ -784,6 +784,10 @@ export type OutboxDatabase = {
         }
         Returns: undefined
       }
+      outbox_doctor: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
       outbox_draw_requests: {
         Args: {
           p_provider: string
@@ -1381,6 +1385,12 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_take_test_report: {
+        Args: {
+          p_batch_id: string
+        }
+        Returns: boolean
+      }
       outbox_test_event: {
         Args: {
           p_name: string
@@ -1397,6 +1407,12 @@ export type OutboxDatabase = {
         Args: {
           p_id: number
           p_show_body: boolean
+        }
+        Returns: Json
+      }
+      outbox_try_auth_hook: {
+        Args: {
+          p_phone: string
         }
         Returns: Json
       }
