@@ -7,7 +7,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
 PARALLEL = --numprocesses $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo picture test nightly setup schema types release check format bench chaos simulate lock clean
+.PHONY: help demo picture test nightly setup schema types image dist release check format bench chaos simulate lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1@/p' $(MAKEFILE_LIST) | awk -F@ '{ \
@@ -27,7 +27,7 @@ test: ## run the tests (ARGS="tests/unit -k window" for some, WORKERS=4 for more
 	$(PYTEST) $(if $(ARGS),$(ARGS),$(PARALLEL)); fi
 
 nightly: ## run all tests, the slow ones too, with ten times as many random examples (ARGS="tests/simulation" for some)
-	@.ci/setup tests
+	@.ci/setup nightly
 	@NIGHTLY=1 $(PYTEST) -m "" $(PARALLEL) $(ARGS)
 
 setup: ## build .venv from the lock files; does nothing if they have not changed
@@ -39,6 +39,13 @@ schema: setup ## write the migrations of the open schema version from supabase/s
 
 types: schema ## write the types of tables and functions for apps, from the schema as a database has it
 	@$(BIN)/python -m sandbox.types
+
+image: ## do the steps of deploy/Dockerfile in a clean root, and send messages from it (needs root, mmdebstrap)
+	@.ci/setup tests
+	@$(PYTEST) -m nightly tests/image $(ARGS)
+
+dist: setup ## build the wheel and the source archive in dist/
+	@rm -rf dist && $(BIN)/hatchling build
 
 release: setup ## build the wheel of a release whose schema version is frozen, and keep it for tests of upgrades
 	@$(BIN)/python .ci/wheel.py

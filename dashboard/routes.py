@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from dashboard.pages import now, pausing, plumbing, signing
+from dashboard.pages import message, now, pausing, plumbing, signing
 from dashboard.roles import Role
 from dashboard.visit import Visit
 
@@ -37,6 +37,8 @@ NAVIGATION: Final = (
 
 SCREENS: Final = (
     Screen("/", "GET", Role.VIEWER, now.show),
+    Screen("/messages/{id}", "GET", Role.VIEWER, message.show),
+    Screen("/messages/{id}/text", "POST", Role.OPERATOR, message.show_text),
     Screen("/pause", "GET", Role.OPERATOR, pausing.ask_pause),
     Screen("/pause", "POST", Role.OPERATOR, pausing.pause),
     Screen("/resume", "GET", Role.OPERATOR, pausing.ask_resume),

@@ -5,15 +5,15 @@ takes to load them. What a subcommand of this package does is in `scheduler.comm
 and parse their own arguments.
 """
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 from typer.main import get_command
 
+from scheduler.failures import failed
 from scheduler.parts import dashboard_parts, development_parts
 
 app = typer.Typer(
@@ -26,14 +26,6 @@ app = typer.Typer(
 )
 
 MOUNTED = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
-
-
-_PLAINER = {
-    "Input should be a valid integer, unable to parse string as an integer": "it is not a whole number",
-    "Input should be a valid number, unable to parse string as a number": "it is not a number",
-    "Input should be": "it has to be",
-}
-"""Words of the library that checks the values of options, and ours."""
 
 
 def main() -> None:
@@ -51,46 +43,10 @@ def run_command_line(arguments: list[str]) -> int:
     """
     try:
         return _code(get_command(app)(arguments, prog_name="outbox", standalone_mode=False))
-    except typer.TyperException as error:
-        problems: Sequence[str] = [_in_short(error.format_message())]
-        exit_code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:  # noqa: BLE001  # a command ends with one line and an exit code, whatever went wrong
-        problems, exit_code = _unexpected(error)
-    return _fail(problems, exit_code, as_json="--json" in arguments)
-
-
-def _in_short(message: str) -> str:
-    """Where no command was given, the message is the whole help; one line that says where to find it is enough."""
-    for words, plainer in _PLAINER.items():
-        message = message.replace(words, plainer)
-    usage, _, _ = message.removeprefix("Usage: ").partition(" [")
-    return f"a command is missing: {usage} --help lists them" if message.startswith("Usage: ") else message
-
-
-def _unexpected(error: Exception) -> tuple[Sequence[str], int]:
-    # Here and not above: `outbox --help` needs neither settings nor logs.
-    import structlog
-
-    from jobs.runtime.masking import scrub
-    from jobs.runtime.settings import SettingsError
-
-    if isinstance(error, SettingsError):
-        return error.problems, 2
-    structlog.get_logger().exception("command.failed")
-    return [f"failed: {type(error).__name__}: {scrub(str(error))}"], 1
-
-
-def _fail(problems: Sequence[str], exit_code: int, *, as_json: bool) -> int:
-    # A command that printed its help on its own has nothing more to say.
-    lines = [" ".join(problem.split()) for problem in problems if problem.strip()]
-    if as_json and lines:
-        typer.echo(json.dumps({"error": lines[0], "errors": lines, "exit_code": exit_code}), err=True)
-        return exit_code
-    for line in lines:
-        typer.echo(f"outbox: {line}", err=True)
-    return exit_code
+        return failed(error, as_json="--json" in arguments)
 
 
 def _code(answer: object) -> int:
@@ -99,14 +55,19 @@ def _code(answer: object) -> int:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"outbox {version('supabase-outbox')}")
+        from jobs.schema.releases import packaged
+
+        typer.echo(f"outbox {version('supabase-outbox')} (schema {packaged().newest})")
         raise typer.Exit
 
 
 @app.callback()
 def _outbox(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version, and the newest schema version that it knows."
+        ),
     ] = False,
 ) -> None:
     pass
@@ -188,6 +149,14 @@ def health(context: typer.Context) -> int:
     from scheduler.commands.health import health
 
     return _hand_over(context, _alone(health))
+
+
+@app.command(context_settings=MOUNTED, add_help_option=False)
+def doctor(context: typer.Context) -> int:
+    """Check everything that sending needs, and say what to do."""
+    from scheduler.commands.doctor import doctor
+
+    return _hand_over(context, _alone(doctor))
 
 
 @app.command(context_settings=MOUNTED, add_help_option=False)

@@ -87,6 +87,16 @@ class Wakeup:
                 pause = _FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause)
 
+    async def try_once(self, question: str) -> tuple[Any, ...] | None:
+        """Connect, hear a notice of one's own, and return the first row of ``question``.
+
+        Raises :class:`Deaf` if no notice arrives, psycopg.Error and OSError as connecting does.
+        """
+        async with await self._connect() as connection:
+            await self._self_test(connection, lambda: None)
+            answer = await connection.execute(question.encode())
+            return await answer.fetchone()
+
     async def _listen_once(self, wake: Callable[[], None]) -> None:
         """One connection, until it is lost."""
         async with await self._connect() as connection:

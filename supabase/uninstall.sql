@@ -70,6 +70,7 @@ declare
         'outbox_list_messages(jsonb,bigint,integer)',
         'outbox_decide_replies(text[],boolean,boolean)',
         'outbox_discard_import(uuid)',
+        'outbox_doctor()',
         'outbox_draw_requests(text,text,text,smallint)',
         'outbox_end_process(text)',
         'outbox_expand_campaigns(integer)',
@@ -132,6 +133,7 @@ declare
         'outbox_metrics()', 'outbox_status()',
         'outbox_switch_campaign(text,text,integer)',
         'outbox_take_alarms(smallint)',
+        'outbox_take_test_report(text)',
         'outbox_text(text)',
         'outbox_erase_members(text[],integer)',
         'outbox_erase_messages(bigint[],text[])',
@@ -143,6 +145,7 @@ declare
         'outbox_prepare_erasure(bigint[],text[])',
         'outbox_run_upkeep(text,integer)',
         'outbox_trace(bigint,boolean)',
+        'outbox_try_auth_hook(text)',
         'outbox_upkeep(double precision,double precision,integer)',
         'outbox_verdict(text,double precision)'
     ];

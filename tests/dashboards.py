@@ -125,7 +125,7 @@ def assert_accessible(page: Page) -> None:
             wide = page.evaluate("document.documentElement.scrollWidth")
             if wide > width:
                 found.append(f"{scheme} {width}: the page is {wide} wide")
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def keep_screenshots(page: Page, name: str) -> None:

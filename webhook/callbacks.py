@@ -3,6 +3,7 @@
 Plain ASGI: at thousands of callbacks a second, request and response objects would cost more than the work itself.
 """
 
+from functools import cache, partial
 from time import monotonic
 
 import structlog
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.providers.base import Unusable
 from jobs.providers.callbacks import CallbackReader
+from jobs.providers.inspection import TEST_HEADER
 from jobs.runtime.metrics import CALLBACK_DURATION, CALLBACKS
 from jobs.runtime.sources import Address, FailureLimit, source_of
 from webhook import answers
@@ -41,8 +43,9 @@ class CallbackEndpoint:
         rejections: Rejections,
         gate: SchemaGate | None = None,
     ) -> None:
-        self._provider = provider
         self._reader = reader
+        # A label costs more to look up than the value to add.
+        self._counter = cache(partial(CALLBACKS.labels, provider))
         self._duration = CALLBACK_DURATION.labels(provider)
         self._committed = answers.committed(reader.committed_status, "recorded")
         self._kept = answers.committed(reader.committed_status, "unusable")
@@ -67,7 +70,7 @@ class CallbackEndpoint:
             log.exception("callback.failed")
             answer = answers.UNAVAILABLE
         await answer.send(send)
-        CALLBACKS.labels(self._provider, answer.result).inc()
+        self._counter(answer.result).inc()
         self._duration.observe(monotonic() - began)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -110,7 +113,8 @@ class CallbackEndpoint:
         self._last_source = str(source)
         signed = self._reader.claims_origin(headers)
         self._unauthenticated.note("signed" if signed else "unsigned")
-        if signed:
+        # `outbox doctor` shows its own operator that the secret differs.
+        if signed and TEST_HEADER not in headers:
             self._rejections.note(self._reader.secrets_setting)
         if self._limit.exceeded(self._limit.count(source)):
             return answers.TOO_MANY_FAILURES

@@ -7,6 +7,7 @@ from datetime import datetime
 from jobs.gateway import values
 from jobs.gateway.browsing import Browsing
 from jobs.gateway.campaigning import Campaigning
+from jobs.gateway.doctor import Examination
 from jobs.gateway.eventing import EventEndpoints
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.held import HeldMessage
@@ -121,6 +122,11 @@ class Operating:
     def verdicts(self) -> Verdicts:
         """The call that asks whether messages go out, over the same connection."""
         return Verdicts(self._rpc)
+
+    @property
+    def examination(self) -> Examination:
+        """The calls of `outbox doctor`, over the same connection."""
+        return Examination(self._rpc)
 
     @property
     def events(self) -> EventEndpoints:

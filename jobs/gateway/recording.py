@@ -1,6 +1,7 @@
 """The calls that record delivery reports and inbound messages."""
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -71,9 +72,9 @@ class Recording(Calls):
 
 def _count_finished(reports: Sequence[Report], new: int) -> None:
     """Count the final reports that were new. Of a call with repeats, the database does not tell which ones they are."""
-    final = [report for report in reports if report.status not in _NOT_FINAL]
-    for report in final[: max(new, 0)]:
-        MESSAGES_FINISHED.labels(report.status, "" if report.code is None else str(report.code)).inc()
+    final = [(report.status, report.code) for report in reports if report.status not in _NOT_FINAL]
+    for (status, code), number in Counter(final[: max(new, 0)]).items():
+        MESSAGES_FINISHED.labels(status, "" if code is None else str(code)).inc(number)
 
 
 def _text(at: datetime | None) -> str:

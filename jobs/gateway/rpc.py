@@ -1,9 +1,10 @@
 """Calls a database function over the Supabase API, and turns failures into the errors of :mod:`jobs.gateway.errors`."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx
@@ -61,19 +62,31 @@ class Rpc:
         Raises GatewayRefused if the database refuses these values, and GatewayUnavailable for every other failure: GatewayFault
         if Supabase answered with an error.
         """
-        try:
+        with _failures_of(function):
             query = self._client.rpc(function, arguments | _masked_words(arguments))
             query.request.headers.update(self._headers)
-            answer = await query.execute()
-        except APIError as error:
-            raise _failure(function, error) from error
-        except (httpx.HTTPError, AttributeError) as error:
-            # AttributeError: anyio reads the peer of a socket that was reset while it connected, and finds no socket.
-            raise GatewayUnavailable(f"{function}: {type(error).__name__} {error}".rstrip()) from error
-        return answer.data
+            return (await query.execute()).data
+
+    async def insert(self, table: str, row: dict[str, Any]) -> dict[str, Any]:
+        """Insert a row of ``public.<table>`` and return it as it was stored. Raises as :meth:`call` does."""
+        with _failures_of(table):
+            answer = await self._client.table(table).insert(row).execute()
+        return cast("dict[str, Any]", answer.data[0])
 
     async def aclose(self) -> None:
         await self._http.aclose()
+
+
+@contextmanager
+def _failures_of(name: str) -> Iterator[None]:
+    """Raise the errors of this package in place of the client's. ``name`` is the function or table."""
+    try:
+        yield
+    except APIError as error:
+        raise _failure(name, error) from error
+    except (httpx.HTTPError, AttributeError) as error:
+        # AttributeError: anyio reads the peer of a socket that was reset while it connected, and finds no socket.
+        raise GatewayUnavailable(f"{name}: {type(error).__name__} {error}".rstrip()) from error
 
 
 _WORDS: Final = frozenset({"p_error", "p_errors", "p_reason", "p_why", "p_whys"})

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from jobs.providers.base import Provider
 from jobs.providers.callbacks import CallbackReader
+from jobs.providers.inspection import TEST_HEADER, Remarks, TestCallback, new_batch_id
 from jobs.providers.sinch import refusals as sinch_refusals
 from jobs.providers.sinch.client import SinchClient
 from jobs.providers.sinch.reader import SinchCallbacks
@@ -123,18 +124,47 @@ def callback_paths(provider: str) -> tuple[str, str]:
 
 def paths_in_use(chosen: WebhookSettings) -> tuple[str, ...]:
     """The paths for callbacks of the configured providers: those with an account or a secret in the settings, else all."""
-    secrets = {SinchClient.name: chosen.sinch_webhook_secrets, vonage.NAME: chosen.vonage_signature_secrets}
     accounts = _mentioned()
-    found = [name for name in names() if name in accounts or secrets[name]]
+    found = [name for name in names() if name in accounts or callback_secrets(name, chosen)]
     return tuple(path for name in found or names() for path in callback_paths(name))
 
 
 def callback_readers(chosen: WebhookSettings) -> Mapping[str, CallbackReader]:
     """The readers of callbacks, by the provider's name."""
     return {
-        SinchClient.name: SinchCallbacks([secret.get_secret_value() for secret in chosen.sinch_webhook_secrets]),
-        vonage.NAME: VonageCallbacks([secret.get_secret_value() for secret in chosen.vonage_signature_secrets]),
+        SinchClient.name: SinchCallbacks(callback_secrets(SinchClient.name, chosen)),
+        vonage.NAME: VonageCallbacks(callback_secrets(vonage.NAME, chosen)),
     }
+
+
+def callback_secrets(provider: str, chosen: WebhookSettings) -> Sequence[str]:
+    """The secrets, any of which verifies a callback of this provider."""
+    secrets = {SinchClient.name: chosen.sinch_webhook_secrets, vonage.NAME: chosen.vonage_signature_secrets}
+    return [secret.get_secret_value() for secret in secrets[provider]]
+
+
+async def inspect(chosen: AccountSettings) -> Remarks:
+    """What the provider says of these settings. Asks questions only, each with a deadline. Never raises for its answers."""
+    # Imported here, because only `outbox doctor` asks.
+    if isinstance(chosen, SinchSettings):
+        from jobs.providers.sinch import inspection as sinch
+
+        return await sinch.inspect(chosen)
+    from jobs.providers.vonage import inspection
+
+    return await inspection.inspect(chosen)
+
+
+def test_callback(provider: str, secret: str | None) -> TestCallback:
+    """A report on a new batch that no provider made, signed with ``secret`` if there is one."""
+    from jobs.providers.sinch import inspection as sinch
+    from jobs.providers.vonage import inspection
+
+    batch_id = new_batch_id()
+    made = sinch if provider == SinchClient.name else inspection
+    raw = made.test_report(batch_id)
+    headers = {"content-type": "application/json", TEST_HEADER: "1"}
+    return TestCallback(batch_id, raw, headers if secret is None else {**headers, **made.signed(secret, raw)})
 
 
 _GROUPS: Final[Mapping[str, type[AccountSettings]]] = {SinchClient.name: SinchSettings, vonage.NAME: VonageSettings}

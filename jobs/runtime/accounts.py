@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, NoDecode
 
 from jobs.runtime import checks
 
+REGIONS: Final = ("us", "eu", "ca", "au", "br")
+"""Those of Sinch."""
+
 _VONAGE_HOST: Final = "https://api.nexmo.com"
 _PEM: Final = "-----BEGIN"
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
@@ -53,9 +54,34 @@ def given(names: Collection[str]) -> bool:
 
 def warn_of_misspelled(known: Collection[str]) -> None:
     """Log names that are set, are not among the ``known``, and are similar to one of them."""
-    for name in sorted(_unknown(known)):
-        for similar in get_close_matches(name, known, 1, _ALIKE):
-            log.warning("settings.misspelled", name=name, similar_to=similar)
+    for name, similar in misspellings(known):
+        log.warning("settings.misspelled", name=name, similar_to=similar)
+
+
+def misspellings(known: Collection[str]) -> list[tuple[str, str]]:
+    """Names that are set and are not among the ``known``, each with the one that it is similar to."""
+    return [(name, similar) for name in sorted(_unknown(known)) for similar in get_close_matches(name, known, 1, _ALIKE)]
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Where the settings come from that have a value. ``overruled`` are those of the file that the environment contradicts."""
+
+    file: tuple[str, ...]
+    environment: tuple[str, ...]
+    overruled: tuple[str, ...]
+
+
+def origins(known: Collection[str]) -> Origins:
+    """The origins of the ``known`` settings, without their values. Raises ValueError as :func:`file` does."""
+    values = _values_in(file())
+    here = {name for name in known if os.environ.get(name)}
+    there = {name for name in known if values.get(name)}
+    return Origins(
+        file=tuple(sorted(there - here)),
+        environment=tuple(sorted(here)),
+        overruled=tuple(sorted(name for name in here & there if os.environ[name] != values[name])),
+    )
 
 
 def _unknown(known: Collection[str]) -> set[str]:

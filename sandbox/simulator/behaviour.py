@@ -28,9 +28,10 @@ Kind = Literal[
     "inbounds",
     "inbound",
     "records",
+    "account",
     "any",
 ]
-"""The kinds of requests. ``send`` exists at both providers, ``records`` at Vonage, the others at Sinch."""
+"""The kinds of requests. ``send`` exists at both providers, ``records`` and ``account`` at Vonage, the others at Sinch."""
 
 ProviderName = Literal["sinch", "vonage"]
 

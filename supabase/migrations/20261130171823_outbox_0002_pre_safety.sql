@@ -21,20 +21,21 @@ declare
     'outbox_add_event_endpoint', 'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind',
     'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_continue_bulk',
     'outbox_conversation', 'outbox_count_messages', 'outbox_decide_replies', 'outbox_delivery_figures',
-    'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages', 'outbox_erase_records',
-    'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person', 'outbox_finish_adoption',
-    'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready', 'outbox_list_audit',
-    'outbox_list_bulk', 'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages',
-    'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders',
-    'outbox_list_suppressions', 'outbox_match_again', 'outbox_metrics', 'outbox_person_messages',
-    'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure',
-    'outbox_preview_bulk', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_doctor', 'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages',
+    'outbox_erase_records', 'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person',
+    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready',
+    'outbox_list_audit', 'outbox_list_bulk', 'outbox_list_event_deliveries', 'outbox_list_held',
+    'outbox_list_messages', 'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes',
+    'outbox_list_senders', 'outbox_list_suppressions', 'outbox_match_again', 'outbox_metrics',
+    'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan',
+    'outbox_prepare_erasure', 'outbox_preview_bulk', 'outbox_read_campaign_report', 'outbox_record_clocks',
     'outbox_record_event_results', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
     'outbox_remove_event_endpoint', 'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events',
     'outbox_reschedule', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
     'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint',
     'outbox_set_route', 'outbox_set_sender', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk',
-    'outbox_tend_dashboard', 'outbox_test_event', 'outbox_verdict', 'outbox_write_members'
+    'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event', 'outbox_try_auth_hook',
+    'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -2144,7 +2145,9 @@ as $$
 declare
   -- Before the clock is read: an advance then finds this transaction among the open ones.
   v_xid constant xid8 := pg_current_xact_id();
-  v_queue_time constant timestamptz := outbox_engine.queue_time();
+  -- The rule of `queue_time`, written out: this spares each insert the call.
+  v_queue_time constant timestamptz := timestamptz 'epoch'
+    + coalesce(pg_sequence_last_value('outbox_engine.queue_clock'), 0) * interval '1 millisecond';
 begin
   if not exists (
     select from outbox_engine.priorities p
@@ -2729,11 +2732,9 @@ begin
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 
-  new.route := 0;
   -- The rule of `has_routes`, written out: this spares the call where there is no route.
-  if pg_sequence_last_value('outbox_engine.route_ids') is not null then
-    new.route := outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign);
-  end if;
+  new.route := case when pg_sequence_last_value('outbox_engine.route_ids') is null then 0
+    else outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign) end;
   new.attempts := 0;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
@@ -2742,7 +2743,11 @@ begin
   else
     new.status := 'pending';
     new.queue := 'r';
-    perform outbox_engine.tell_sleepers();
+    -- The condition of `tell_sleepers`, which spares the call where no process sleeps.
+    if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000
+    then
+      perform outbox_engine.tell_sleepers();
+    end if;
   end if;
   return new;
 end
@@ -3193,6 +3198,10 @@ as $$
 declare
   v_ids bigint[] := p_ended_moves;
 begin
+  -- Asked first and alone: a condition with a query in it would run the query's executor for every call.
+  if p_ended_moves is null and not p_statuses && outbox_engine.handed_on_statuses() then
+    return;
+  end if;
   if p_statuses && outbox_engine.handed_on_statuses() and exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
@@ -3219,10 +3228,11 @@ begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   perform outbox_engine.end_retries(p_outbox_ids, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
-  -- attempts, only `delivered` counts.
+  -- attempts, only `delivered` counts. The rule of `rank_of` is written out: it is called for each.
   with reports as (
     select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, n.detour,
-      outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
+      array_position(outbox_engine.statuses_by_rank(), n.status)::smallint as rank,
+      m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats, p_detours)
       n (outbox_id, dispatch_id, provider, status, code, at, detour)
     cross join lateral (
@@ -3244,8 +3254,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id)) as retryable,
+      select (n.detour is not null or n.status = 'aborted'
+          and outbox_engine.is_retried(n.effect, n.outbox_id)) and n.attempts < 5 as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -3264,8 +3274,7 @@ begin
       when a.ended_by_engine then o.status
       when a.cancel_requested then 'cancelled'
       when a.requeued then 'pending'
-      else 'expired'
-    end,
+      else 'expired' end,
     error = case
       when a.retryable and a.ended_by_engine then o.error
       when a.rank > 2 and a.status <> 'delivered' -- Most reports are good: they need no call.
@@ -3279,7 +3288,7 @@ begin
     end,
     queue = case when a.requeued then 'w'::"char" end,
     due_at = case when a.requeued then p_now + outbox_engine.wait_of(a.attempts, a.detour) else o.due_at end,
-    route = case when a.requeued and a.detour is not null then a.detour else o.route end
+    route = case when a.detour is not null and a.requeued then a.detour else o.route end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);
@@ -10729,8 +10738,10 @@ declare
     where c.effect in ('account', 'opt_out') and c.code in (select r.code from unnest(p_reports) r)
   );
   v_outbox_ids bigint[];
-  v_locked integer;
   v_dispatches uuid[];
+  v_locked_ids bigint[];
+  v_present_dispatches uuid[];
+  v_all_are_present boolean;
   v_providers text[];
   v_statuses text[];
   v_codes integer[];
@@ -10752,9 +10763,17 @@ begin
       perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
     end if;
 
-    perform from public.outbox where id = any (v_outbox_ids) order by id for update;
-    get diagnostics v_locked = row_count;
-    if v_locked < (select count(distinct id) from unnest(v_outbox_ids) id) then
+    select array_agg(o.id), array_agg(o.dispatch_id)
+    into v_locked_ids, v_present_dispatches
+    from (
+      select id, dispatch_id from public.outbox where id = any (v_outbox_ids) order by id for update
+    ) o;
+    -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
+    -- report is of an earlier request.
+    v_all_are_present := v_locked_ids is not distinct from v_outbox_ids
+      and v_present_dispatches is not distinct from v_dispatches;
+    if not v_all_are_present and cardinality(coalesce(v_locked_ids, '{}'))
+      < (select count(distinct id) from unnest(v_outbox_ids) id) then
       -- Retention deleted some of these messages meanwhile, so their events go too.
       delete from public.outbox_events e
       where e.outbox_id = any (v_outbox_ids)
@@ -10768,7 +10787,9 @@ begin
     if v_detours is not null then
       perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
     end if;
-    perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+    if not v_all_are_present then
+      perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+    end if;
   end if;
   if 'opt_out' = any (v_effects) then
     perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
@@ -15810,6 +15831,191 @@ begin
 end
 $$;
 
+create function outbox_engine.usable_by(p_role text) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'functions', (
+      select coalesce(jsonb_agg(distinct p.proname), '[]')
+      from pg_proc p
+      where p.pronamespace = 'public'::regnamespace and p.proname like 'outbox\_%'
+        and has_function_privilege(r.oid, p.oid, 'execute')),
+    'tables', (
+      select coalesce(jsonb_agg(c.relname), '[]')
+      from pg_class c
+      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'v')
+        and (c.relname = 'outbox' or c.relname like 'outbox\_%')
+        and (has_any_column_privilege(r.oid, c.oid, 'select, insert, update')
+          or has_table_privilege(r.oid, c.oid, 'delete, truncate'))),
+    'engine_tables', (
+      select coalesce(jsonb_agg(c.relname), '[]')
+      from pg_class c
+      where c.relnamespace = 'outbox_engine'::regnamespace and c.relkind in ('r', 'v')
+        and has_any_column_privilege(r.oid, c.oid, 'select, insert, update')))
+  from pg_roles r
+  where r.rolname = p_role
+$$;
+
+create function outbox_engine.objects_json() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with ours as (
+    select c.oid, c.relname, c.relkind, c.relrowsecurity
+    from pg_class c
+    where c.relnamespace = 'outbox_engine'::regnamespace
+      or c.relnamespace = 'public'::regnamespace and (c.relname = 'outbox' or c.relname like 'outbox\_%')
+  )
+  select jsonb_build_object(
+    'tables', (select coalesce(jsonb_agg(o.relname), '[]') from ours o where o.relkind = 'r'),
+    'without_rls', (
+      select coalesce(jsonb_agg(o.relname), '[]') from ours o where o.relkind = 'r' and not o.relrowsecurity),
+    'invalid_indexes', (
+      select coalesce(jsonb_agg(o.relname), '[]')
+      from ours o join pg_index i on i.indexrelid = o.oid where not i.indisvalid),
+    'disabled_triggers', (
+      select coalesce(jsonb_agg(distinct o.relname), '[]')
+      from ours o join pg_trigger t on t.tgrelid = o.oid where t.tgenabled = 'D'),
+    'events_cache', (
+      select s.seqcache
+      from pg_sequence s
+      where s.seqrelid = pg_get_serial_sequence('public.outbox_events', 'id')::regclass),
+    'functions', (
+      select jsonb_object_agg(f.name, f.digests)
+      from (
+        select format('%s.%s', p.pronamespace::regnamespace, p.proname) as name,
+          jsonb_agg(md5(replace(p.prosrc, chr(13), ''))) as digests
+        from pg_proc p
+        where p.pronamespace = 'outbox_engine'::regnamespace
+          or p.pronamespace = 'public'::regnamespace and p.proname like 'outbox\_%'
+        group by p.pronamespace, p.proname
+      ) f))
+$$;
+
+create function outbox_engine.doctor_processes(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'dispatchers', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'provider', h.provider, 'plan', h.plan, 'allowed', h.allowed_countries,
+        'schema_version', h.schema_version) order by h.provider, h.plan, h.worker), '[]')
+      from outbox_engine.running_dispatchers r
+      join outbox_engine.heartbeats h using (provider, plan, worker)
+      where h.job = 'dispatch'),
+    'dispatch_seconds_ago', (
+      select extract(epoch from p_now - max(h.at)) from outbox_engine.heartbeats h where h.job = 'dispatch'),
+    'webhook_seconds_ago', (
+      select extract(epoch from p_now - max(h.at)) from outbox_engine.heartbeats h where h.job = 'webhook'),
+    'upkeep_seconds_ago', (
+      select extract(epoch from p_now - max(h.at)) from outbox_engine.heartbeats h where h.job = 'upkeep'),
+    'oldest_due_seconds', greatest(0, extract(epoch from p_now - outbox_engine.oldest_due(p_now))),
+    'alarms_waiting', (select count(*) from (select from outbox_engine.unlogged_alarms limit 1000) x))
+$$;
+
+create function outbox_engine.storage_json() returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with ours as (
+    select c.oid, c.relname, c.reloptions, c.reltuples, c.relnamespace
+    from pg_class c
+    where c.relkind = 'r' and (c.relnamespace = 'outbox_engine'::regnamespace
+      or c.relnamespace = 'public'::regnamespace and (c.relname = 'outbox' or c.relname like 'outbox\_%'))
+  )
+  select jsonb_build_object(
+    'autovacuum', current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean,
+    'without_autovacuum', (
+      select coalesce(jsonb_agg(o.relname), '[]')
+      from ours o
+      where exists (
+        select from pg_options_to_table(o.reloptions) x
+        where x.option_name = 'autovacuum_enabled' and not x.option_value::boolean)),
+    'bytes', (select sum(pg_total_relation_size(o.oid)) from ours o),
+    'memory_bytes', pg_size_bytes(current_setting('effective_cache_size')),
+    'messages', (select greatest(o.reltuples, 0) from ours o where o.relname = 'outbox'),
+    'bloated', (
+      select coalesce(jsonb_agg(o.relname), '[]')
+      from ours o
+      join pg_stat_all_tables s on s.relid = o.oid
+      where s.n_dead_tup > 10000 and s.n_dead_tup > s.n_live_tup),
+    'open_transactions', (
+      select jsonb_build_object(
+        'count', count(*), 'longest_seconds', extract(epoch from clock_timestamp() - min(a.xact_start)))
+      from pg_stat_activity a
+      where a.datname = current_database() and a.backend_type = 'client backend'
+        and a.xact_start < clock_timestamp() - interval '10 minutes'),
+    'prepared_transactions', (select count(*) from pg_prepared_xacts where database = current_database()))
+$$;
+
+create function outbox_engine.auth_hook_json(p_now timestamptz) returns jsonb
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'may_call', has_schema_privilege(r.oid, 'public', 'usage')
+      and has_function_privilege(r.oid, 'public.outbox_send_sms(jsonb)', 'execute'),
+    'codes_of_the_hour', (
+      select count(*) from outbox_engine.auth_codes c where c.at > p_now - interval '1 hour'))
+  from pg_roles r
+  where r.rolname = 'supabase_auth_admin'
+$$;
+
+create function public.outbox_doctor() returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_now constant timestamptz := outbox_engine.now();
+begin
+  return jsonb_build_object(
+    'at', clock_timestamp(),
+    'server', extract(epoch from pg_postmaster_start_time()),
+    'database', current_database(),
+    'usable', jsonb_build_object(
+      'anon', outbox_engine.usable_by('anon'),
+      'authenticated', outbox_engine.usable_by('authenticated'),
+      'service_role', outbox_engine.usable_by('service_role')),
+    'objects', outbox_engine.objects_json(),
+    'processes', outbox_engine.doctor_processes(v_now),
+    'storage', outbox_engine.storage_json(),
+    'auth', outbox_engine.auth_hook_json(v_now));
+end
+$$;
+
+create function public.outbox_try_auth_hook(p_phone text) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_began constant timestamptz := clock_timestamp();
+  v_answer jsonb;
+  v_seconds double precision;
+begin
+  begin
+    v_answer := public.outbox_send_sms(jsonb_build_object(
+      'user', jsonb_build_object('id', gen_random_uuid()),
+      'sms', jsonb_build_object('phone', p_phone, 'otp', '000000'),
+      'metadata', jsonb_build_object('uuid', gen_random_uuid())));
+    v_seconds := extract(epoch from clock_timestamp() - v_began);
+    raise exception using errcode = 'OBX03', message = 'rolled back';
+  exception
+    when sqlstate 'OBX03' then
+      return jsonb_build_object('answer', v_answer, 'seconds', v_seconds);
+    when others then
+      return jsonb_build_object('error', outbox_engine.without_numbers(sqlerrm), 'code', sqlstate,
+        'seconds', extract(epoch from clock_timestamp() - v_began));
+  end;
+end
+$$;
+
+create function public.outbox_take_test_report(p_batch_id text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_batch_id !~ '^outbox-doctor-[0-9a-f]{32}$' then
+    perform outbox_engine.refuse(format('batch_id %s: is no batch of a test callback', p_batch_id));
+  end if;
+  delete from outbox_engine.waiting_reports where batch_id = p_batch_id;
+  return found;
+end
+$$;
+
 create or replace function outbox_engine.dispatch_history(p_outbox_id bigint)
 returns table (at timestamptz, event text, batch_id text, dispatch_id uuid, detail text)
 language sql stable set search_path = pg_catalog, pg_temp
@@ -17892,6 +18098,8 @@ revoke all on function public.outbox_list_plans, public.outbox_pin_plan, public.
 grant execute on function public.outbox_list_plans, public.outbox_pin_plan, public.outbox_forget_plan to service_role;
 revoke all on function public.outbox_verdict from public, anon, authenticated, service_role;
 grant execute on function public.outbox_verdict to service_role;
+revoke all on function public.outbox_doctor, public.outbox_try_auth_hook, public.outbox_take_test_report from public, anon, authenticated, service_role;
+grant execute on function public.outbox_doctor, public.outbox_try_auth_hook, public.outbox_take_test_report to service_role;
 revoke all on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records from public, anon, authenticated, service_role;
 grant execute on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records to service_role;
 revoke all on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records from public, anon, authenticated, service_role;

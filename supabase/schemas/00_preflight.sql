@@ -57,6 +57,7 @@ declare
     'outbox_export_suppressions', 'outbox_find', 'outbox_find_overlooked', 'outbox_finish_reconciliation',
     'outbox_finish_inbound_window', 'outbox_import_suppressions', 'outbox_keep_callbacks',
     'outbox_list_campaigns', 'outbox_member_form', 'outbox_record_rejected_callbacks', 'outbox_pause',
+    'outbox_doctor', 'outbox_try_auth_hook', 'outbox_take_test_report',
     'outbox_list_plans', 'outbox_metrics', 'outbox_pin_plan', 'outbox_forget_plan', 'outbox_verdict',
     'outbox_pause_plan', 'outbox_ping', 'outbox_postpone_lookup', 'outbox_preview_campaign',
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_check_references', 'outbox_finish_adoption',

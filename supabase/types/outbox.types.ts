@@ -817,6 +817,10 @@ export type OutboxDatabase = {
         }
         Returns: undefined
       }
+      outbox_doctor: {
+        Args: Record<PropertyKey, never>
+        Returns: Json
+      }
       outbox_draw_requests: {
         Args: {
           p_provider: string
@@ -1475,6 +1479,12 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_take_test_report: {
+        Args: {
+          p_batch_id: string
+        }
+        Returns: boolean
+      }
       outbox_tend_dashboard: {
         Args: {
           p_days: string
@@ -1498,6 +1508,12 @@ export type OutboxDatabase = {
         Args: {
           p_id: number
           p_show_body: boolean
+        }
+        Returns: Json
+      }
+      outbox_try_auth_hook: {
+        Args: {
+          p_phone: string
         }
         Returns: Json
       }

@@ -1,13 +1,22 @@
 """The screen Now, in a browser."""
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
 from tests import commands
 from tests.acceptance.test_run import environment
-from tests.browser import browser
-from tests.dashboards import assert_accessible, dashboard, dashboard_page, keep_screenshots
+from tests.browser import browser, new_page
+from tests.dashboards import (
+    PASSWORD,
+    VIEWER_PASSWORD,
+    Served,
+    assert_accessible,
+    dashboard,
+    dashboard_page,
+    keep_screenshots,
+    page_of,
+)
 from tests.engine import insert
 from tests.stack import Connection
 
@@ -42,3 +51,55 @@ def test_now_shows_work_and_pauses(stack: LocalStack, db: Connection, sinch: Run
     dashboard_page.get_by_role("link", name="Resume…", exact=True).click()
     dashboard_page.get_by_role("button", name="Resume").click()
     expect(row).not_to_contain_text("paused")
+
+
+def test_live_page_follows_until_paused(stack: LocalStack, db: Connection, dashboard_page: Page) -> None:
+    dashboard_page.goto("/")
+    due = dashboard_page.locator(".tile").filter(has_text="Due").locator(".big")
+    live = dashboard_page.locator("#live")
+    expect(live).to_contain_text("Live")
+    expect(due).to_have_text("0")
+
+    insert(db, 2)
+    expect(due).to_have_text("2")
+
+    live.get_by_role("button", name="Pause").click()
+    expect(live).to_contain_text("Paused")
+    requests: list[str] = []
+    dashboard_page.on("request", lambda request: requests.append(request.url))
+    insert(db, 1, first=10)
+    dashboard_page.reload()
+    expect(live).to_contain_text("Paused")
+    assert not [url for url in requests if url.endswith("/live")]
+    expect(due).to_have_text("3")
+
+    live.get_by_role("button", name="Resume").click()
+    expect(live).to_contain_text("Live")
+
+
+def test_dashboard_works_without_scripts(
+    stack: LocalStack, db: Connection, sinch: Running, browser: Browser, dashboard: Served
+) -> None:
+    send(stack, sinch)
+    with new_page(browser, base_url=dashboard.url, java_script_enabled=False) as page:
+        page.goto("/")
+        page.get_by_label("Password").fill(VIEWER_PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("row").filter(has_text=sinch.plan.id)).to_be_visible()
+        expect(page.get_by_role("link", name="Pause…", exact=True)).to_have_count(0)
+        page.get_by_role("button", name="Dark theme").click()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        page.get_by_role("button", name="Sign out").click()
+
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Pause…", exact=True).click()
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_role("row").filter(has_text=sinch.plan.id)).to_contain_text("until resumed")
+
+
+def test_sign_in_page_is_accessible(browser: Browser, dashboard: Served) -> None:
+    with page_of(browser, dashboard, {}) as page:
+        page.goto("/sign-in")
+        assert_accessible(page)
+        keep_screenshots(page, "sign-in")

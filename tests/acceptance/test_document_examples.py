@@ -72,6 +72,7 @@ NOT_RUN = {
     ("receiver",): "does not end",
     ("all",): "does not end",
     ("dashboard",): "does not end",
+    ("doctor",): "asks a provider, and sends",
     ("health",): "asks processes that run on this machine",
     ("adopt",): "needs a database that was restored",
     ("held", "--send"): "needs a message that is held since a restore",

@@ -37,10 +37,12 @@ async def client(stack: LocalStack, *, prefix: str = "", **how: Any) -> AsyncIte
     app: Any = create_dashboard(settings, supabase_settings(stack), operating, **how)
     serve = Starlette(routes=[Mount(prefix, app=app)]) if prefix else app
     transport = httpx.ASGITransport(app=serve, client=how.get("peer", ("192.0.2.7", 4711)))
-    async with httpx.AsyncClient(transport=transport, base_url=URL, headers={"accept": "text/html"}) as made:
-        yield made
-    await app.aclose()
-    await operating.aclose()
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url=URL, headers={"accept": "text/html"}) as made:
+            yield made
+    finally:
+        await app.aclose()
+        await operating.aclose()
 
 
 def address(path: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from jobs.providers.inspection import TEST_HEADER
 from tests.integration.webhook_app import (
     DELIVERY,
     INBOUND,
@@ -248,6 +249,18 @@ async def test_forged_signature_raises_alarm_and_reconciliation() -> None:
         await memory.was_told.wait()
 
     assert memory.rejected == [1]  # The others are recorded later, together: forged callbacks must not fill the database.
+
+
+async def test_wrong_test_callback_raises_no_alarm() -> None:
+    """That of `outbox doctor`. An alarm would be recorded before the second request is read."""
+    memory = Memory()
+    wrong = signed(report(), "another secret")
+    async with serving(memory) as client:
+        refused = await client.post(DELIVERY, content=wrong["content"], headers={**wrong["headers"], TEST_HEADER: "1"})
+        await client.post(DELIVERY, **signed(report()))
+
+    assert refused.status_code == 401
+    assert memory.rejected == []
 
 
 async def test_unsigned_request_raises_no_alarm() -> None:

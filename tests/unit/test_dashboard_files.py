@@ -1,7 +1,9 @@
-"""The scripts of others that the dashboard serves: as their authors released them, with their licence."""
+"""The files of the dashboard: scripts of others as released, templates that keep to the content policy, and its extra."""
 
 import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "dashboard"
@@ -26,3 +28,13 @@ def test_templates_keep_to_the_content_policy() -> None:
         assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|hx-on|javascript:|\|safe\b", text), path.name
         for tag in re.findall(r"<[a-z][^>]*\shx-(?:get|post|put|patch|delete|boost)[^>]*>", text):
             assert 'hx-nonce="{{ nonce }}"' in tag, (path.name, tag)
+
+
+def test_missing_extra_is_named() -> None:
+    without = "import sys; sys.modules['jinja2'] = None; from scheduler.cli import main; sys.argv[1:] = ['dashboard']; main()"
+    ended = subprocess.run([sys.executable, "-c", without], cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "outbox: jinja2 is not installed, which the dashboard needs: pip install 'supabase-outbox[dashboard]'\n"
+    )

@@ -49,9 +49,7 @@ class Reports:
     def __init__(self, host: str, *, key: str, secret: str, clocks: Clocks) -> None:
         self._account = key
         self._clocks = clocks
-        basic = b64encode(f"{key}:{secret}".encode()).decode()
-        origin = _GLOBAL if _REGIONAL.fullmatch(host) else host
-        self._http = HttpClient(origin, headers={"Authorization": f"Basic {basic}"}, clocks=clocks)
+        self._http = HttpClient(global_host(host), headers={"Authorization": basic_credentials(key, secret)}, clocks=clocks)
         self._turn_at = 0.0
         self._places: OrderedDict[tuple[_Listing, int], _Place] = OrderedDict()
 
@@ -137,6 +135,16 @@ class Reports:
         if self._turn_at > now:
             await asyncio.sleep(self._turn_at - now)
         return self._turn_at - now
+
+
+def basic_credentials(key: str, secret: str) -> str:
+    """The header ``Authorization`` of an account."""
+    return f"Basic {b64encode(f'{key}:{secret}'.encode()).decode()}"
+
+
+def global_host(host: str) -> str:
+    """The origin for questions about an account whose messages go to ``host``."""
+    return _GLOBAL if _REGIONAL.fullmatch(host) else host
 
 
 def _days(window: _Window) -> Iterator[_Window]:

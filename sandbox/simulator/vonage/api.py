@@ -1,4 +1,4 @@
-"""``/v1/messages`` and ``/v2/reports/records``: from a request as it arrived to what it does."""
+"""``/v1/messages``, ``/v2/reports/records`` and the account's own: from a request as it arrived to what it does."""
 
 import base64
 from binascii import Error
@@ -10,13 +10,13 @@ from starlette.types import Scope
 
 from sandbox.simulator.behaviour import Kind
 from sandbox.simulator.http import Answer, Call, json_answer
-from sandbox.simulator.vonage import records
+from sandbox.simulator.vonage import account_api, records
 from sandbox.simulator.vonage.problems import Problem, answer, unauthorized
 from sandbox.simulator.vonage.provider import Client, Vonage
 from sandbox.simulator.vonage.tokens import BadToken, Token
 from sandbox.simulator.vonage.wanted import read as read_wanted
 
-PREFIXES = ("/v1/messages", "/v2/reports")
+PREFIXES = ("/v1/messages", "/v2/reports", account_api.APPLICATIONS, account_api.NUMBERS)
 
 Handler = Callable[[Vonage, Client, Call], Answer]
 
@@ -32,9 +32,10 @@ def read(vonage: Vonage, scope: Scope, body: bytes) -> tuple[Call, Callable[[], 
     """The request and what it does, or at once the answer where there is no such route."""
     request_id = str(UUID(int=vonage.core.ids.getrandbits(128), version=4))
     always = ((b"x-request-id", request_id.encode()),)
-    route = _ROUTES.get((scope["method"], scope["path"]))
+    path, parts = _split(scope["path"])
+    route = _ROUTES.get((scope["method"], path))
     if route is None:
-        there = any(path == scope["path"] for _, path in _ROUTES)
+        there = any(known == path for _, known in _ROUTES)
         return Answer(405 if there else 404, headers=always)
     kind, handler = route
     headers = dict(scope["headers"])
@@ -42,7 +43,7 @@ def read(vonage: Vonage, scope: Scope, body: bytes) -> tuple[Call, Callable[[], 
         provider="vonage",
         kind=kind,
         plan="",
-        parts=(),
+        parts=parts,
         authorization=headers.get(b"authorization", b"").decode("latin-1"),
         content_type=headers.get(b"content-type", b"").decode("latin-1"),
         raw_query=scope["query_string"].decode("latin-1"),
@@ -63,7 +64,15 @@ def _send(vonage: Vonage, client: Client, call: Call) -> Answer:
 _ROUTES: dict[tuple[str, str], tuple[Kind, Handler]] = {
     ("POST", "/v1/messages"): ("send", _send),
     ("GET", records.PATH): ("records", records.get),
+    ("GET", account_api.APPLICATIONS): ("account", account_api.application),
+    ("GET", account_api.NUMBERS): ("account", account_api.numbers),
 }
+
+
+def _split(path: str) -> tuple[str, tuple[str, ...]]:
+    """The path of a route, and the id behind it."""
+    name = path.removeprefix(account_api.APPLICATIONS)
+    return (path, ()) if name == path else (account_api.APPLICATIONS, (name,))
 
 
 def _handle(vonage: Vonage, handler: Handler, call: Call, trace: str) -> Answer:

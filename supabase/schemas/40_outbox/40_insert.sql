@@ -160,11 +160,9 @@ begin
     perform outbox_engine.check_template_use(new.template, new.parameters);
   end if;
 
-  new.route := 0;
   -- The rule of `has_routes`, written out: this spares the call where there is no route.
-  if pg_sequence_last_value('outbox_engine.route_ids') is not null then
-    new.route := outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign);
-  end if;
+  new.route := case when pg_sequence_last_value('outbox_engine.route_ids') is null then 0
+    else outbox_engine.route_for(new.channel, new.recipient, new.priority, new.campaign) end;
   new.attempts := 0;
   new.due_at := outbox_engine.queued_due_at(new.route, new.priority, new.send_at);
   if new.send_at > v_now then
@@ -173,7 +171,11 @@ begin
   else
     new.status := 'pending';
     new.queue := 'r';
-    perform outbox_engine.tell_sleepers();
+    -- The condition of `tell_sleepers`, which spares the call where no process sleeps.
+    if pg_sequence_last_value('outbox_engine.asleep_until') > date_part('epoch', clock_timestamp()) * 1000
+    then
+      perform outbox_engine.tell_sleepers();
+    end if;
   end if;
   return new;
 end

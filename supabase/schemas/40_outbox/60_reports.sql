@@ -209,6 +209,10 @@ as $$
 declare
   v_ids bigint[] := p_ended_moves;
 begin
+  -- Asked first and alone: a condition with a query in it would run the query's executor for every call.
+  if p_ended_moves is null and not p_statuses && outbox_engine.handed_on_statuses() then
+    return;
+  end if;
   if p_statuses && outbox_engine.handed_on_statuses() and exists (
     select from outbox_engine.report_codes
     where effect = 'retry_unless_dispatched' and provider = any (p_providers)
@@ -242,10 +246,11 @@ begin
   v_writer := set_config('outbox.writer', pg_trigger_depth()::text, true);
   perform outbox_engine.end_retries(p_outbox_ids, p_providers, p_statuses, p_ended_moves, p_now);
   -- The best report of each message: the highest rank, then the earliest, then the lowest code. Of earlier
-  -- attempts, only `delivered` counts.
+  -- attempts, only `delivered` counts. The rule of `rank_of` is written out: it is called for each.
   with reports as (
     select distinct on (n.outbox_id) n.outbox_id, n.provider, n.status, n.code, n.at, n.detour,
-      outbox_engine.rank_of(n.status) as rank, m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
+      array_position(outbox_engine.statuses_by_rank(), n.status)::smallint as rank,
+      m.dispatch_id = n.dispatch_id as is_current, c.effect, m.*
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes, p_ats, p_detours)
       n (outbox_id, dispatch_id, provider, status, code, at, detour)
     cross join lateral (
@@ -267,8 +272,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select n.attempts < 5 and (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id)) as retryable,
+      select (n.detour is not null or n.status = 'aborted'
+          and outbox_engine.is_retried(n.effect, n.outbox_id)) and n.attempts < 5 as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -287,8 +292,7 @@ begin
       when a.ended_by_engine then o.status
       when a.cancel_requested then 'cancelled'
       when a.requeued then 'pending'
-      else 'expired'
-    end,
+      else 'expired' end,
     error = case
       when a.retryable and a.ended_by_engine then o.error
       when a.rank > 2 and a.status <> 'delivered' -- Most reports are good: they need no call.
@@ -302,7 +306,7 @@ begin
     end,
     queue = case when a.requeued then 'w'::"char" end,
     due_at = case when a.requeued then p_now + outbox_engine.wait_of(a.attempts, a.detour) else o.due_at end,
-    route = case when a.requeued and a.detour is not null then a.detour else o.route end
+    route = case when a.detour is not null and a.requeued then a.detour else o.route end
   from applied a
   where o.ctid = a.message_ctid;
   v_writer := set_config('outbox.writer', v_outer, true);

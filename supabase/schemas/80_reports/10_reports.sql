@@ -99,8 +99,10 @@ declare
     where c.effect in ('account', 'opt_out') and c.code in (select r.code from unnest(p_reports) r)
   );
   v_outbox_ids bigint[];
-  v_locked integer;
   v_dispatches uuid[];
+  v_locked_ids bigint[];
+  v_present_dispatches uuid[];
+  v_all_are_present boolean;
   v_providers text[];
   v_statuses text[];
   v_codes integer[];
@@ -122,9 +124,17 @@ begin
       perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
     end if;
 
-    perform from public.outbox where id = any (v_outbox_ids) order by id for update;
-    get diagnostics v_locked = row_count;
-    if v_locked < (select count(distinct id) from unnest(v_outbox_ids) id) then
+    select array_agg(o.id), array_agg(o.dispatch_id)
+    into v_locked_ids, v_present_dispatches
+    from (
+      select id, dispatch_id from public.outbox where id = any (v_outbox_ids) order by id for update
+    ) o;
+    -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
+    -- report is of an earlier request.
+    v_all_are_present := v_locked_ids is not distinct from v_outbox_ids
+      and v_present_dispatches is not distinct from v_dispatches;
+    if not v_all_are_present and cardinality(coalesce(v_locked_ids, '{}'))
+      < (select count(distinct id) from unnest(v_outbox_ids) id) then
       -- Retention deleted some of these messages meanwhile, so their events go too.
       delete from public.outbox_events e
       where e.outbox_id = any (v_outbox_ids)
@@ -138,7 +148,9 @@ begin
     if v_detours is not null then
       perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
     end if;
-    perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+    if not v_all_are_present then
+      perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
+    end if;
   end if;
   if 'opt_out' = any (v_effects) then
     perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
