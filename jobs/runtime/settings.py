@@ -313,6 +313,7 @@ class TelemetrySettings(BaseSettings):
     sentry_dsn: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+    trace_url: str | None = None
 
     @field_validator("sentry_dsn")
     @classmethod
@@ -323,6 +324,13 @@ class TelemetrySettings(BaseSettings):
             Dsn(value.get_secret_value())
         except BadDsn:
             raise ValueError("is not a Sentry DSN, such as https://key@o1.ingest.sentry.io/2") from None
+        return value
+
+    @field_validator("trace_url")
+    @classmethod
+    def _trace_url(cls, value: str | None) -> str | None:
+        if value is not None and "{trace_id}" not in value:
+            raise ValueError("must have {trace_id} in it, such as https://traces.example.com/{trace_id}")
         return value
 
     @field_validator("log_level", "log_format", mode="before")
