@@ -10538,10 +10538,7 @@ begin
     into v_locked_ids, v_present_dispatches, v_traces
     from (
       select id, dispatch_id, trace_context
-      from public.outbox
-      where id = any (v_outbox_ids)
-      order by id
-      for update
+      from public.outbox where id = any (v_outbox_ids) order by id for update
     ) o;
     -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
     -- report is of an earlier request.
