@@ -13,7 +13,7 @@ from jobs.runtime.settings import names
 from tests import commands, nightly
 from tests.changes import app, user
 from tests.engine import clocks, gateway, make_rig, project, rig, simulator_of_the_worker, sinch
-from tests.stack import cleaner, db, local_stack, other, stack
+from tests.stack import cleaner, db, lender, local_stack, other, stack
 
 __all__ = [
     "app",
@@ -21,6 +21,7 @@ __all__ = [
     "clocks",
     "db",
     "gateway",
+    "lender",
     "local_stack",
     "make_rig",
     "other",
