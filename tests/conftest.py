@@ -1,5 +1,6 @@
 """Fixtures every test may ask for."""
 
+import gc
 import logging
 import os
 import signal
@@ -42,6 +43,8 @@ os.environ.pop("COLUMNS", None)
 settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FACTOR)
 settings.load_profile("outbox")
 
+pytest_plugins = ["tests.progress"]
+
 # A shell makes background processes ignore Ctrl-C, and their children inherit that. Tests need to send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -72,3 +75,23 @@ def default_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--again", type=int, default=1, help="run each test so many times: make test ARGS='--again 20 tests/unit'")
+
+
+@pytest.fixture(autouse=True)
+def again() -> None:
+    """The number of the run, from ``--again``."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if (count := metafunc.config.getoption("again")) > 1:
+        metafunc.parametrize("again", range(count))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end, so the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
