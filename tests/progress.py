@@ -80,6 +80,7 @@ class Reporter:
             out: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
             for line in self._progress.waits(time.monotonic()):
                 if out is not None:
+                    out.ensure_newline()
                     out.write_line(line)
 
 
