@@ -69,7 +69,7 @@ CLAIM = (
 )
 ACCEPT = "select public.outbox_accept(%s::uuid[], %s, 'bench', 30, 300)"
 _RECORD = (
-    "select public.outbox_record_reports('webhook', %(batches)s, %(recipients)s, array_fill('delivered'::text, %(n)s),"
+    "select public.outbox_take_reports('webhook', %(batches)s, %(recipients)s, array_fill('delivered'::text, %(n)s),"
     " array_fill('0'::text, %(n)s), array_fill(now()::text, %(n)s), array_fill(''::text, %(n)s), array_fill('{}'::text, %(n)s))"
 )
 

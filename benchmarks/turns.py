@@ -50,7 +50,7 @@ def _turns(db: psycopg.Connection[Any], environment: dict[str, str], connections
         process.terminate()
         said = app.listen()["calls"]
     calls = sorted(
-        ((name, began, ended) for name, began, ended in said if name == "outbox_record_reports"), key=lambda call: call[1]
+        ((name, began, ended) for name, began, ended in said if name == "outbox_take_reports"), key=lambda call: call[1]
     )
     busy, all_of_them, taken = covered(calls), sum(ended - began for _, began, ended in calls), len(outcome.acknowledged)
     used = {"app": cpu["python"], "API": cpu["node"], "database": cpu["postgres"], "load": outcome.cpu}

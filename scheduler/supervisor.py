@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +20,10 @@ _MOST_IN_A_ROW: Final = 5
 """A process that ends so often, each time within a minute, is given up."""
 _STOP_SECONDS: Final = 9.9
 """A process ends itself within 9.8 seconds of its signal."""
+_LOOK_SECONDS: Final = 10.0
+_MOST_UNANSWERED: Final = 3
+"""A process that hangs is killed after so many looks in a row. Looks are counted, not seconds: a machine that slept wakes with
+questions that ran out of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,11 @@ class Member:
 
 
 class Supervisor:
-    """Runs ``members`` as processes of its own process group. ``answers`` tells whether a process answers `outbox health`."""
+    """Runs ``members`` as processes of its own process group.
+
+    ``answers`` tells whether a process has come so far that it answers `outbox health`. ``hangs`` asks it, every ``look``
+    seconds: a process that hangs is killed and started again. None asks nothing.
+    """
 
     def __init__(
         self,
@@ -39,10 +47,14 @@ class Supervisor:
         *,
         answers: Callable[[str, int], bool],
         restarts: Callable[[], Restarts] = Restarts,
+        hangs: Callable[[str, int], Awaitable[bool]] | None = None,
+        look: float = _LOOK_SECONDS,
     ) -> None:
         self._members = members
         self._answers = answers
         self._restarts = restarts
+        self._hangs = hangs
+        self._look = look
         self._running: dict[str, int] = {}
         self._stopping = asyncio.Event()
         self._missing = {member.name: "has not started yet" for member in members}
@@ -114,8 +126,15 @@ class Supervisor:
     async def _until_end(self, member: Member, process: Process) -> int:
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait([ended, stopping], return_when=asyncio.FIRST_COMPLETED)
+        hanging = asyncio.create_task(self._until_hung(member.name, process.pid))
+        await asyncio.wait([ended, stopping, hanging], return_when=asyncio.FIRST_COMPLETED)
+        if hanging.done() and not ended.done() and not stopping.done():
+            log.error("process.killed", name=member.name, hint="it does not answer: its event loop hangs")
+            with suppress(ProcessLookupError):
+                process.kill()
+            await ended
         stopping.cancel()
+        hanging.cancel()
         if not ended.done():
             with suppress(ProcessLookupError):
                 process.terminate()
@@ -125,3 +144,11 @@ class Supervisor:
                 with suppress(ProcessLookupError):
                     process.kill()
         return await ended
+
+    async def _until_hung(self, name: str, pid: int) -> None:
+        """Return once the process has left several questions in a row unanswered."""
+        unanswered = 0
+        while unanswered < _MOST_UNANSWERED:
+            await asyncio.sleep(self._look)
+            is_hung = self._hangs is not None and await self._hangs(name, pid)
+            unanswered = unanswered + 1 if is_hung else 0

@@ -115,6 +115,7 @@ declare
         'text[])',
         'outbox_record_rejected_callbacks(integer)',
         'outbox_record_reports(text,text[],text[],text[],text[],text[],text[],text[])',
+        'outbox_take_reports(text,text[],text[],text[],text[],text[],text[],text[])',
         'outbox_refuse(uuid,text,text,text,smallint,double precision,text,double precision)',
         'outbox_release(uuid[],text[])',
         'outbox_renew(uuid[],text[],double precision)',

@@ -23,7 +23,10 @@ from pkgutil import walk_packages
 from tempfile import TemporaryFile
 from typing import Any
 
+from jobs.runtime.tls import trust
+
 Ran = subprocess.CompletedProcess[str]
+_CERTIFICATES = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
 _ROOT = Path(__file__).parents[1]
 _HAS_SAFE_FORK = sys.platform == "linux"
 """Elsewhere the libraries of the system may not be used after a fork."""
@@ -105,6 +108,8 @@ def _serve(connection: socket.socket) -> bool:
 def _become(run: dict[str, Any], out: int, err: int) -> None:
     os.environ.clear()
     os.environ.update(run["env"])
+    if _CERTIFICATES & run["env"].keys():
+        trust.cache_clear()
     time.tzset()
     os.chdir(run["cwd"])
     os.dup2(out, 1)
@@ -124,6 +129,8 @@ def _import_everything() -> None:
         import_module(name)
     for module in walk_packages(scheduler.commands.__path__, "scheduler.commands."):
         import_module(module.name)
+    # Reading the certificates is a third of what most commands cost.
+    trust(trust_env=True)
     # Memory that the garbage collector writes to is copied in each process.
     gc.freeze()
 

@@ -1,5 +1,6 @@
 """Fixtures every test may ask for."""
 
+import gc
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from jobs.runtime.settings import names
 from tests import commands, nightly
 from tests.changes import app, user
 from tests.engine import clocks, gateway, make_rig, project, rig, simulator_of_the_worker, sinch
-from tests.stack import cleaner, db, local_stack, other, stack
+from tests.stack import cleaner, db, lender, local_stack, other, stack
 
 __all__ = [
     "app",
@@ -21,6 +22,7 @@ __all__ = [
     "clocks",
     "db",
     "gateway",
+    "lender",
     "local_stack",
     "make_rig",
     "other",
@@ -40,6 +42,8 @@ os.environ.pop("COLUMNS", None)
 # Speed is measured in benchmarks/: a busy machine must not fail a test.
 settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FACTOR)
 settings.load_profile("outbox")
+
+pytest_plugins = ["tests.progress"]
 
 # A shell makes background processes ignore Ctrl-C, and their children inherit that. Tests need to send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,3 +75,23 @@ def default_logging() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--again", type=int, default=1, help="run each test so many times: make test ARGS='--again 20 tests/unit'")
+
+
+@pytest.fixture(autouse=True)
+def again() -> None:
+    """The number of the run, from ``--again``."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if (count := metafunc.config.getoption("again")) > 1:
+        metafunc.parametrize("again", range(count))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays until the end, so the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -5,20 +5,19 @@ connection to its database as superuser. Both empty the tables before the test.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import TypeVar
 
 import psycopg
+import psycopg.pq.abc
 import pytest
 from psycopg import sql
 
 from sandbox.local.stack import LocalStack
 
 Connection = psycopg.Connection[tuple[object, ...]]
-Item = TypeVar("Item")
 _SCHEMAS = ["public", "outbox_engine", "auth"]
 _LOCK_TIMEOUT = "10s"
 _LARGE_BYTES = 64 * 1024
@@ -34,27 +33,17 @@ def as_engine(db: Connection, statement: str, values: list[object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """By schema and name."""
-
-    schema: str
-    name: str
-
-    @property
-    def sql(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
-
-
-@dataclass(frozen=True, slots=True)
 class Baseline:
-    """The tables as the migrations left them: ``empty`` ones, and ``filled`` ones with a copy of their rows.
+    """The tables as the migrations left them, and the statements that compare them and restore each one.
 
-    ``sequences`` are what restarts the numbers of an empty table.
+    They are made once, since all of them are needed before each test: ``question`` has a column for each of ``tables``.
+    ``copies`` has the rows of those that were not empty, and ``sequences`` restarts the numbers of those that were.
     """
 
-    empty: tuple[Table, ...]
-    filled: tuple[tuple[Table, Table], ...]
-    sequences: dict[Table, tuple[str, ...]]
+    tables: tuple[str, ...]
+    question: str
+    copies: dict[str, str]
+    sequences: dict[str, tuple[str, ...]]
 
 
 class Cleaner:
@@ -62,7 +51,7 @@ class Cleaner:
 
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
-        self._connection = _connect(stack)
+        self._connection = self._connect()
         self._baseline = _take_baseline(self._connection)
 
     def clean(self) -> None:
@@ -73,11 +62,16 @@ class Cleaner:
             if not self._connection.broken:
                 raise
             self.close()
-            self._connection = _connect(self._stack)
+            self._connection = self._connect()
             reset(self._connection, self._baseline)
 
     def close(self) -> None:
         self._connection.close()
+
+    def _connect(self) -> Connection:
+        """Set for the session: each change of ``session_replication_role`` would throw away the plans."""
+        options = f"-c session_replication_role=replica -c lock_timeout={_LOCK_TIMEOUT}"
+        return psycopg.connect(self._stack.admin_url, autocommit=True, options=options)
 
 
 @pytest.fixture(scope="session")
@@ -109,17 +103,64 @@ def stack(local_stack: LocalStack, cleaner: Cleaner) -> LocalStack:
     return local_stack
 
 
+class Lender:
+    """Connections that outlive a test: a new server process reads the catalog anew, which takes longer than most tests.
+
+    A test gets an object of its own, and a session that has forgotten everything.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+        self._idle: list[psycopg.pq.abc.PGconn] = []
+        # One that is collected while its session goes on warns of that.
+        self._returned: list[Connection] = []
+
+    @contextmanager
+    def lend(self) -> Iterator[Connection]:
+        connection: Connection = psycopg.Connection(self._idle.pop()) if self._idle else _connect(self._stack)
+        connection.autocommit = True
+        try:
+            yield connection
+        finally:
+            if _forgets(connection):
+                self._returned.append(connection)
+                self._idle.append(connection.pgconn)
+            else:
+                connection.close()
+
+    def close(self) -> None:
+        for idle in self._idle:
+            idle.finish()
+
+
+def _forgets(connection: Connection) -> bool:
+    """Whether the session is as a new one. What a test left in a transaction, or lost with the server, cannot be."""
+    if connection.closed or connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+        return False
+    try:
+        connection.execute("discard all")
+    except psycopg.Error:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def lender(local_stack: LocalStack) -> Iterator[Lender]:
+    with closing(Lender(local_stack)) as made:
+        yield made
+
+
 @pytest.fixture
-def db(stack: LocalStack) -> Iterator[Connection]:
+def db(stack: LocalStack, lender: Lender) -> Iterator[Connection]:
     """The database of ``stack`` as superuser, committing each statement."""
-    with closing(_connect(stack)) as connection:
+    with lender.lend() as connection:
         yield connection
 
 
 @pytest.fixture
-def other(stack: LocalStack) -> Iterator[Connection]:
+def other(stack: LocalStack, lender: Lender) -> Iterator[Connection]:
     """A second connection like ``db``."""
-    with closing(_connect(stack)) as connection:
+    with lender.lend() as connection:
         yield connection
 
 
@@ -129,78 +170,77 @@ def _connect(stack: LocalStack) -> Connection:
 
 def _take_baseline(connection: Connection) -> Baseline:
     found = connection.execute(
-        "select schemaname, tablename from pg_tables where schemaname = any(%s) order by 1, 2", [_SCHEMAS]
+        "select format('%%I.%%I', schemaname, tablename), format('test_baseline.%%I', schemaname || '_' || tablename)"
+        " from pg_tables where schemaname = any(%s) order by 1",
+        [_SCHEMAS],
     ).fetchall()
-    tables = [Table(str(schema), str(name)) for schema, name in found]
     # Tests edit all templates at once, and mean their own. Those of codes come back where a test asks for them.
     connection.execute("delete from public.outbox_templates where name like 'auth\\_otp%'")
     connection.execute("create schema test_baseline")
-    used = set(_where(connection, tables, [sql.SQL("exists (table {})").format(table.sql) for table in tables]))
-    filled: list[tuple[Table, Table]] = []
-    for table in tables:
-        if table in used:
-            copy = Table("test_baseline", f"{table.schema}_{table.name}")
-            connection.execute(sql.SQL("create table {} as table {}").format(copy.sql, table.sql))
-            filled.append((table, copy))
-    empty = tuple(table for table in tables if table not in used)
-    return Baseline(empty, tuple(filled), {table: _sequences(connection, table) for table in empty})
+    copies: dict[str, str] = {}
+    sequences: dict[str, tuple[str, ...]] = {}
+    questions: list[str] = []
+    for table, copy in [(str(table), str(copy)) for table, copy in found]:
+        if _ask(connection, f"select exists (table {table})")[0]:
+            connection.execute(f"create table {copy} as table {table}")
+            copies[table] = copy
+            questions.append(
+                f"exists ((table {table} except all table {copy}) union all (table {copy} except all table {table}))"
+            )
+        else:
+            sequences[table] = _sequences(connection, table)
+            questions.append(f"exists (table {table})")
+    return Baseline(tuple(str(table) for table, _ in found), f"select {', '.join(questions)}", copies, sequences)
 
 
-def _sequences(connection: Connection, table: Table) -> tuple[str, ...]:
+def _sequences(connection: Connection, table: str) -> tuple[str, ...]:
     owned = "select objid::regclass::text from pg_depend where refobjid = %s::regclass and deptype in ('a', 'i')"
-    found = connection.execute(f"{owned} and objid in (select seqrelid from pg_sequence)", [table.sql.as_string()])
+    found = connection.execute(f"{owned} and objid in (select seqrelid from pg_sequence)", [table])
     return tuple(str(name) for (name,) in found)
 
 
 def reset(connection: Connection, baseline: Baseline) -> None:
-    """Restore the tables as the migrations left them. Triggers and foreign keys are disabled meanwhile."""
-    has_rows = [sql.SQL("exists (table {})").format(table.sql) for table in baseline.empty]
-    differ = sql.SQL("exists ((table {0} except all table {1}) union all (table {1} except all table {0}))")
-    has_changed = [differ.format(table.sql, copy.sql) for table, copy in baseline.filled]
-    copies: dict[Table, Table | None] = {**dict.fromkeys(baseline.empty), **dict(baseline.filled)}
-    found = _where(connection, list(copies), [*has_rows, *has_changed])
-    steps = [sql.SQL("set local session_replication_role = replica; set local lock_timeout = {}").format(_LOCK_TIMEOUT)]
-    if used := [table for table in found if copies[table] is None]:
+    """Restore the tables as the migrations left them. Triggers and foreign keys do nothing on this connection."""
+    found = list(compress(baseline.tables, _ask(connection, baseline.question)))
+    steps: list[str] = []
+    if used := [table for table in found if table in baseline.sequences]:
         # Whatever an earlier test left running ends first.
-        steps.append(sql.SQL("lock table {} in exclusive mode").format(sql.SQL(", ").join(table.sql for table in used)))
+        steps.append(f"lock table {', '.join(used)} in exclusive mode")
         steps += _emptied(connection, used, baseline)
     for table in found:
-        if copy := copies[table]:
-            steps.append(sql.SQL("delete from {}").format(table.sql))
-            steps.append(sql.SQL("insert into {} overriding system value table {}").format(table.sql, copy.sql))
+        if copy := baseline.copies.get(table):
+            steps += [f"delete from {table}", f"insert into {table} overriding system value table {copy}"]
     # These belong to no table, and a test must not inherit another test's time or its sleepers.
-    steps.append(sql.SQL("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)").format())
+    steps.append("select setval('outbox_engine.queue_clock', 0), setval('outbox_engine.asleep_until', 0)")
     # Release 0.1.0 has no routes.
-    routes = "select setval(s, 1, false) from to_regclass('outbox_engine.route_ids') s where s is not null"
-    steps.append(sql.SQL(routes).format())
+    steps.append("select setval(s, 1, false) from to_regclass('outbox_engine.route_ids') s where s is not null")
     with connection.transaction():
-        connection.execute(sql.SQL("; ").join(steps))
+        connection.execute("; ".join(steps))
 
 
-def _emptied(connection: Connection, used: Sequence[Table], baseline: Baseline) -> Iterator[sql.Composed]:
+def _emptied(connection: Connection, used: Sequence[str], baseline: Baseline) -> Iterator[str]:
     """Deleting a few rows is several times quicker than truncating, until the dead ones pile up."""
-    is_large = [sql.SQL("pg_relation_size({}) > {}").format(table.sql.as_string(), _LARGE_BYTES) for table in used]
-    large = _where(connection, used, is_large)
+    sizes = "select " + ", ".join(f"pg_relation_size('{table}') > {_LARGE_BYTES}" for table in used)
+    large = list(compress(used, _ask(connection, sizes, prepare=False)))
     if large:
-        yield sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(table.sql for table in large))
+        yield f"truncate {', '.join(large)} restart identity cascade"
     for table in used:
         if table not in large:
-            yield sql.SQL("delete from {}").format(table.sql)
+            yield f"delete from {table}"
             for name in baseline.sequences[table]:
-                yield sql.SQL("select setval({}, 1, false)").format(name)
+                yield f"select setval('{name}', 1, false)"
 
 
 def squash(connection: Connection) -> None:
     """Empty the tables of the outbox, as they are in a database that was made from a squashed migration."""
     # The audit refuses to be emptied.
     ours = "schemaname = 'outbox_engine' and tablename <> 'audit' or (schemaname = 'public' and tablename like 'outbox%')"
-    found = connection.execute(f"select schemaname, tablename from pg_tables where {ours}").fetchall()
-    tables = [Table(str(schema), str(name)).sql for schema, name in found]
-    connection.execute(sql.SQL("truncate {} restart identity cascade").format(sql.SQL(", ").join(tables)))
+    found = connection.execute(f"select format('%I.%I', schemaname, tablename) from pg_tables where {ours}").fetchall()
+    connection.execute(f"truncate {', '.join(str(table) for (table,) in found)} restart identity cascade")
 
 
-def _where(connection: Connection, items: Sequence[Item], conditions: Sequence[sql.Composed]) -> list[Item]:
-    """The items whose condition is true, asked in one query: this runs before each test."""
-    row = connection.execute(sql.SQL("select {}").format(sql.SQL(", ").join(conditions))).fetchone()
+def _ask(connection: Connection, question: str, *, prepare: bool = True) -> Sequence[object]:
+    """The answers to all questions of one query. A prepared one is planned once for all tests."""
+    row = connection.execute(question, prepare=prepare).fetchone()
     assert row is not None
-    return list(compress(items, row))
+    return row

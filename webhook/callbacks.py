@@ -48,6 +48,7 @@ class CallbackEndpoint:
         self._counter = cache(partial(CALLBACKS.labels, provider))
         self._duration = CALLBACK_DURATION.labels(provider)
         self._committed = answers.committed(reader.committed_status, "recorded")
+        self._repeated = answers.committed(reader.committed_status, "repeated")
         self._kept = answers.committed(reader.committed_status, "unusable")
         self._gate = gate
         self._access = access
@@ -92,9 +93,11 @@ class CallbackEndpoint:
 
         items = self._reader.parse(raw)
         try:
-            await self._intake.take(items)
+            is_repeated = await self._intake.take(items)
         except Overloaded:
             return answers.OVERLOADED
+        if is_repeated:
+            return self._repeated
         return self._kept if any(isinstance(item, Unusable) for item in items) else self._committed
 
     async def _authenticated_body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:

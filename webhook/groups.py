@@ -7,7 +7,7 @@ refuses is halved until the refused item is alone; the other items are committed
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -32,15 +32,19 @@ class Overloaded(Exception):
 
 @dataclass(slots=True)
 class _Ticket:
-    """One request that waits for its items. Its future may be cancelled meanwhile, when the client disconnects."""
+    """One request that waits for its items. Its future may be cancelled meanwhile, when the client disconnects.
 
-    future: asyncio.Future[None]
+    ``repeated``: all its items so far had been committed before.
+    """
+
+    future: asyncio.Future[bool]
     left: int
+    repeated: bool = True
 
     def committed(self) -> None:
         self.left -= 1
         if self.left == 0 and not self.future.done():
-            self.future.set_result(None)
+            self.future.set_result(self.repeated)
 
     def failed(self, error: BaseException) -> None:
         if not self.future.done():
@@ -54,8 +58,9 @@ class GroupCommit(Generic[T]):
     """Collects items of one kind from many requests into one database call.
 
     ``commit`` stores all items or none, in the order of ``order``, so that two processes that store the same rows do not
-    deadlock. ``set_aside`` receives the single item that the database refuses. At most ``waiting`` items wait, and one call
-    takes at most ``size``. A call that takes longer than ``seconds`` counts as failed.
+    deadlock. It returns the places of items that were stored before. ``set_aside`` receives the single item that the database
+    refuses. At most ``waiting`` items wait, and one call takes at most ``size``. A call that takes longer than ``seconds``
+    counts as failed.
 
     A group is sent once ``crowd`` items wait, once three turns of the event loop bring no item, and after twenty turns in any
     case. One call is in flight at a time, and up to ``calls`` while ``crowd`` items wait.
@@ -64,7 +69,7 @@ class GroupCommit(Generic[T]):
     def __init__(
         self,
         *,
-        commit: Callable[[Sequence[T]], Awaitable[None]],
+        commit: Callable[[Sequence[T]], Awaitable[Collection[int]]],
         order: Callable[[T], Any],
         set_aside: Callable[[T, GatewayRefused], Awaitable[None]],
         waiting: int = WAITING,
@@ -85,8 +90,8 @@ class GroupCommit(Generic[T]):
         self._workers: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
-    async def add(self, items: Sequence[T]) -> None:
-        """Return when all of ``items`` are committed.
+    async def add(self, items: Sequence[T]) -> bool:
+        """Return when all of ``items`` are committed: whether all of them had been committed before.
 
         Raises at once :class:`Overloaded` or, once this is closed, GatewayUnavailable; later whatever the call raised. If the
         caller is cancelled meanwhile, the items are committed all the same. One request with more items than may wait is let in
@@ -97,11 +102,11 @@ class GroupCommit(Generic[T]):
         if self._waiting and len(self._waiting) + len(items) > self._most_waiting:
             raise Overloaded
         if not items:
-            return
+            return True
         ticket = _Ticket(asyncio.get_running_loop().create_future(), len(items))
         self._waiting.extend((item, ticket) for item in items)
         self._wake_worker()
-        await ticket.future
+        return await ticket.future
 
     async def aclose(self) -> None:
         """Take no more items, and wait a second for the waiting ones. The rest is not acknowledged: the provider repeats it."""
@@ -164,11 +169,15 @@ class GroupCommit(Generic[T]):
     async def _try(self, part: _Entries[T]) -> Exception | None:
         try:
             async with asyncio.timeout(self._seconds):
-                await self._commit(sorted((item for item, _ in part), key=self._order))
+                entries = sorted(part, key=lambda entry: self._order(entry[0]))
+                repeated = await self._commit([item for item, _ in entries])
         except TimeoutError:
             return GatewayUnavailable(f"the database did not answer within {self._seconds:g} s")
         except Exception as error:  # noqa: BLE001  # an error that one item causes must not reach the others' requests
             return error
+        if len(repeated) < len(entries):
+            for place, (_, ticket) in enumerate(entries):
+                ticket.repeated = ticket.repeated and place in repeated
         return None
 
     async def _settle_alone(self, item: T, ticket: _Ticket, error: Exception) -> None:
@@ -182,4 +191,5 @@ class GroupCommit(Generic[T]):
         except Exception as second:  # noqa: BLE001  # it could not even be kept: this request alone fails
             ticket.failed(second)
         else:
+            ticket.repeated = False
             ticket.committed()

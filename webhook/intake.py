@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -18,6 +18,8 @@ from webhook.groups import CALLS, WAITING, GroupCommit
 log = structlog.get_logger()
 Kind = TypeVar("Kind", Report, Inbound, Summary, Unusable)
 _SOURCE = "webhook"
+_NONE_REPEATED: Final = frozenset[int]()
+"""Only reports are told apart."""
 
 
 class Intake:
@@ -43,27 +45,29 @@ class Intake:
             **limits,
         )
         self._summaries = GroupCommit[Summary](
-            commit=recorder.reconcile_soon, order=lambda summary: summary.batch_id, set_aside=self._keep_refused, **limits
+            commit=self._reconcile_soon, order=lambda summary: summary.batch_id, set_aside=self._keep_refused, **limits
         )
         self._unusables = GroupCommit[Unusable](
             commit=self._keep_unusables, order=lambda unusable: unusable.raw, set_aside=_give_up, **limits
         )
 
-    async def take(self, items: Sequence[CallbackItem]) -> None:
-        """Return when all items are committed.
+    async def take(self, items: Sequence[CallbackItem]) -> bool:
+        """Return when all items are committed: whether all are reports that had been committed before.
 
         Raises :class:`webhook.groups.Overloaded` or the error of the database call. Some items may be committed then; taking
         them again does no harm.
         """
+        repeated = False
         try:
             if reports := _of(Report, items):
-                await self._reports.add(reports)
+                repeated = await self._reports.add(reports) and len(reports) == len(items)
             if len(reports) < len(items):
                 await self._take_rest(items)
         except GatewayUnavailable as error:
             self._outage.failed(error=str(error))
             raise
         self._outage.recovered()
+        return repeated
 
     async def _take_rest(self, items: Sequence[CallbackItem]) -> None:
         if inbounds := _of(Inbound, items):
@@ -78,15 +82,21 @@ class Intake:
         groups = (self._reports, self._inbounds, self._summaries, self._unusables)
         await asyncio.gather(*(group.aclose() for group in groups))
 
-    async def _record_reports(self, reports: Sequence[Report]) -> None:
-        await self._recorder.record_reports(reports, source=_SOURCE)
+    async def _record_reports(self, reports: Sequence[Report]) -> frozenset[int]:
+        return await self._recorder.record_reports(reports, source=_SOURCE)
 
-    async def _record_inbounds(self, inbounds: Sequence[Inbound]) -> None:
+    async def _record_inbounds(self, inbounds: Sequence[Inbound]) -> frozenset[int]:
         await self._recorder.record_inbounds(inbounds, source=_SOURCE)
+        return _NONE_REPEATED
 
-    async def _keep_unusables(self, unusables: Sequence[Unusable]) -> None:
+    async def _reconcile_soon(self, summaries: Sequence[Summary]) -> frozenset[int]:
+        await self._recorder.reconcile_soon(summaries)
+        return _NONE_REPEATED
+
+    async def _keep_unusables(self, unusables: Sequence[Unusable]) -> frozenset[int]:
         await self._recorder.keep_callbacks(unusables)
         log.error("callback.unusable", items=len(unusables), why=unusables[0].why)
+        return _NONE_REPEATED
 
     async def _keep_refused(self, item: Report | Inbound | Summary, error: GatewayRefused) -> None:
         await self._recorder.keep_callbacks([refused(item, error)])

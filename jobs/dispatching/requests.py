@@ -22,9 +22,10 @@ from jobs.gateway.retry import until_answered
 from jobs.gateway.seen import Seen
 from jobs.gateway.values import Dispatch
 from jobs.providers.base import Accepted, Ambiguous, Outcome, Provider, Refused, Submission
+from jobs.runtime import tracing
 from jobs.runtime.clocks import Clocks
 from jobs.runtime.masking import without_quotes
-from jobs.runtime.metrics import MESSAGES_ACCEPTED
+from jobs.runtime.metrics import MESSAGE_WAIT, MESSAGES_ACCEPTED
 from jobs.runtime.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -72,6 +73,8 @@ class Requests:
         self._acceptances = Acceptances(
             self._record_accepted, expected=lambda: len(self._open), single=provider.max_recipients == 1
         )
+        self._accepted = MESSAGES_ACCEPTED.labels(plan)
+        self._waits = {is_urgent: MESSAGE_WAIT.labels("urgent" if is_urgent else "normal") for is_urgent in (True, False)}
         self._open: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
 
@@ -92,7 +95,7 @@ class Requests:
         for dispatch in claimed:
             recipients = len(dispatch.recipients)
             self._slots.take(recipients)
-            task = asyncio.create_task(self._carry(dispatch), name=f"dispatch {dispatch.dispatch_id}")
+            task = asyncio.create_task(self._carry(dispatch, since), name=f"dispatch {dispatch.dispatch_id}")
             self._open.add(task)
             task.add_done_callback(partial(self._close, recipients))
 
@@ -112,12 +115,14 @@ class Requests:
         await self._acceptances.stop()
         await self._leases.stop()
 
-    async def _carry(self, dispatch: Dispatch) -> None:
+    async def _carry(self, dispatch: Dispatch, since: float) -> None:
         try:
             if await self._may_start(dispatch):
                 submission = _submission(dispatch, self._provider, self._clocks)
-                outcome = await self._submit(submission)
+                outcome = await self._submit_traced(dispatch, submission)
                 await self._record(dispatch, _without_quotes(outcome, submission))
+                if isinstance(outcome, Accepted):
+                    self._count_accepted(dispatch, since)
             else:
                 await until_answered(lambda: self._gateway.release([dispatch]), "release")
         except Exception:
@@ -125,6 +130,21 @@ class Requests:
             log.exception("dispatch.left_to_recovery", dispatch=dispatch.dispatch_id)
         finally:
             self._leases.drop(dispatch)
+
+    async def _submit_traced(self, dispatch: Dispatch, submission: Submission) -> Outcome:
+        if (spans := tracing.active()) is None:
+            return await self._submit(submission)
+        with spans.sending(
+            self._plan,
+            dispatch.dispatch_id,
+            messages=len(dispatch.recipients),
+            contexts=dispatch.traces,
+            more=dispatch.more_traces,
+        ) as sending:
+            outcome = await self._submit(submission)
+            if not isinstance(outcome, Accepted):
+                sending.failed("ambiguous" if isinstance(outcome, Ambiguous) else outcome.why.value)
+            return outcome
 
     async def _submit(self, submission: Submission) -> Outcome:
         outcome: Outcome | None = None
@@ -167,7 +187,6 @@ class Requests:
                     recipients=recipients,
                 )
                 more = await self._acceptances.add(dispatch.dispatch_id, batch_id)
-                MESSAGES_ACCEPTED.labels(self._provider.plan).inc(recipients)
             case Refused():
                 self._health.refused(dispatch, outcome)
                 more = await self._refuse(dispatch, outcome)
@@ -182,6 +201,14 @@ class Requests:
                 await self._mark_ambiguous(dispatch, error)
         self._seen.given(more)
         self.start(more, since=before)
+
+    def _count_accepted(self, dispatch: Dispatch, since: float) -> None:
+        self._accepted.inc(len(dispatch.recipients))
+        since_claim = clock() - since
+        for wait in dispatch.waits:
+            observe = self._waits[wait.is_urgent].observe
+            for _ in range(wait.messages):
+                observe(max(wait.seconds, 0) + since_claim)
 
     async def _record_accepted(self, accepted: Iterable[tuple[str, str]]) -> tuple[Dispatch, ...]:
         facts, settings = list(accepted), self._settings

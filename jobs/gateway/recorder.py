@@ -17,8 +17,11 @@ class Recorder(Protocol):
     second effect. It raises :class:`~jobs.gateway.errors.GatewayUnavailable` or :class:`~jobs.gateway.errors.GatewayRefused`.
     """
 
-    async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
-        """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
+    async def record_reports(self, reports: Sequence[Report], *, source: str) -> frozenset[int]:
+        """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``.
+
+        Returns the places of those that were recorded before.
+        """
         ...
 
     async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:

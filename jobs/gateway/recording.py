@@ -1,14 +1,15 @@
 """The calls that record delivery reports and inbound messages."""
 
 import base64
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 from jobs.gateway.rpc import Calls
 from jobs.providers.base import Inbound, Report, Summary, Unusable
-from jobs.runtime.metrics import MESSAGES_FINISHED
+from jobs.runtime import tracing
+from jobs.runtime.metrics import MESSAGE_DELIVERY, MESSAGES_FINISHED
 
 _NOT_FINAL: Final = frozenset({"sent", "dispatched"})
 
@@ -16,10 +17,27 @@ _NOT_FINAL: Final = frozenset({"sent", "dispatched"})
 class Recording(Calls):
     """Records reports and inbound messages, whether a callback or a poll brought them."""
 
-    async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
-        """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``."""
-        new = await self._rpc.call(
-            "outbox_record_reports",
+    async def record_reports(self, reports: Sequence[Report], *, source: str) -> frozenset[int]:
+        """Record reports on recipients. ``source`` is ``webhook`` or ``reconcile``.
+
+        Returns the places of those that were recorded before.
+        """
+        if (spans := tracing.active()) is None:
+            answer = await self._take_reports(reports, source)
+        else:
+            dispatches = [report.reference for report in reports if report.reference]
+            with spans.processing(len(reports), source=source, dispatches=dispatches) as processing:
+                answer = await self._take_reports(reports, source)
+                processing.created_by(answer.get("traces") or ())
+        repeated = frozenset(place - 1 for place in answer.get("repeated") or ())
+        _count_finished(reports, repeated)
+        for seconds in answer["delivered_seconds"] or ():
+            MESSAGE_DELIVERY.observe(seconds)
+        return repeated
+
+    async def _take_reports(self, reports: Sequence[Report], source: str) -> Any:
+        return await self._rpc.call(
+            "outbox_take_reports",
             {
                 "p_source": source,
                 "p_batch_ids": [report.batch_id for report in reports],
@@ -31,7 +49,6 @@ class Recording(Calls):
                 "p_raws": [report.raw for report in reports],
             },
         )
-        _count_finished(reports, new)
 
     async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:
         """Record messages from phones. ``source`` is ``webhook`` or ``reconcile``."""
@@ -70,11 +87,16 @@ class Recording(Calls):
         await self._rpc.call("outbox_record_rejected_callbacks", {"p_count": count})
 
 
-def _count_finished(reports: Sequence[Report], new: int) -> None:
-    """Count the final reports that were new. Of a call with repeats, the database does not tell which ones they are."""
-    final = [(report.status, report.code) for report in reports if report.status not in _NOT_FINAL]
-    for (status, code), number in Counter(final[: max(new, 0)]).items():
-        MESSAGES_FINISHED.labels(status, "" if code is None else str(code)).inc(number)
+def _count_finished(reports: Sequence[Report], repeated: Collection[int]) -> None:
+    for place, report in enumerate(reports):
+        if report.status not in _NOT_FINAL and place not in repeated:
+            _finished(report.status, report.code).inc()
+
+
+@cache
+def _finished(status: str, code: int | None) -> Any:
+    """The counter of one status and code. The library looks it up anew each time."""
+    return MESSAGES_FINISHED.labels(status, "" if code is None else str(code))
 
 
 def _text(at: datetime | None) -> str:

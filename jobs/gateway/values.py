@@ -30,12 +30,22 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """How long ``messages`` of one urgency waited from their due time to their claim."""
+
+    is_urgent: bool
+    seconds: float
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
     """One request that the caller may make, at most once, ``wait_seconds`` from now.
 
     ``lease_token`` proves the claim to the database. ``recipients`` are E.164. If texts differ, ``texts`` holds one for each
     recipient and ``body`` is None. With ``media_url`` it is an MMS. ``options`` are what the provider asks for beside the
-    sender's alias.
+    sender's alias. ``waits`` says how long its messages waited before the claim. ``traces`` are
+    contexts that created them, and there are ``more_traces``.
     """
 
     dispatch_id: str
@@ -48,6 +58,9 @@ class Dispatch:
     texts: tuple[str, ...] | None = None
     media_url: str | None = None
     options: Mapping[str, str] | None = None
+    waits: tuple["Wait", ...] = ()
+    traces: tuple[str, ...] = ()
+    more_traces: int = 0
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "Dispatch":
@@ -62,6 +75,9 @@ class Dispatch:
             texts=None if row["texts"] is None else tuple(row["texts"]),
             media_url=row.get("media_url"),
             options=row.get("options"),
+            waits=tuple(Wait(*one) for one in row.get("waits") or ()),
+            traces=tuple(row.get("traces") or ()),
+            more_traces=row.get("more_traces", 0),
         )
 
 

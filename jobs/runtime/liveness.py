@@ -77,6 +77,20 @@ def answers(process: str, pid: int, directory: Path | None) -> bool:
     return any(path.name.startswith(f"{process}-{pid}-") for path in _sockets(directory))
 
 
+async def hangs(process: str, pid: int, directory: Path | None, *, seconds: float = _ASKING_SECONDS) -> bool:
+    """Whether the process has a socket and does not answer there within ``seconds``, so that its event loop does not turn."""
+    path = next((path for path in _sockets(directory) if path.name.startswith(f"{process}-{pid}-")), None)
+    if path is None:
+        return False
+    try:
+        await asyncio.to_thread(_problem, path, ready=False, until=time.monotonic() + seconds)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False  # It is ending.
+    except (OSError, ValueError):
+        return True
+    return False
+
+
 def places(directory: Path | None) -> list[Path]:
     """The directories that hold sockets, the first that can be used first."""
     if directory is not None:

@@ -14,6 +14,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 REGISTRY: Final = CollectorRegistry()
 
 _REQUEST_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WAIT_SECONDS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+_DELIVERY_SECONDS: Final = (1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400)
 _DATABASE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15)
 
 PROVIDER_REQUESTS: Final = Counter(
@@ -36,6 +38,19 @@ MESSAGES_FINISHED: Final = Counter(
     "outbox_messages_finished",
     "Final delivery reports that were new to the database, by status and the provider's code.",
     ["status", "code"],
+    registry=REGISTRY,
+)
+MESSAGE_WAIT: Final = Histogram(
+    "outbox_message_wait_seconds",
+    "How long messages that a provider accepted had waited since they were due. Urgent: the priority is below 100.",
+    ["urgency"],
+    buckets=_WAIT_SECONDS,
+    registry=REGISTRY,
+)
+MESSAGE_DELIVERY: Final = Histogram(
+    "outbox_message_delivery_seconds",
+    "How long after their acceptance messages were delivered, as reports that were new to the database say.",
+    buckets=_DELIVERY_SECONDS,
     registry=REGISTRY,
 )
 CLAIM_DURATION: Final = Histogram(

@@ -309,6 +309,14 @@ class MetricsSettings(BaseSettings):
         return None if value is None else checks.header_safe(value)
 
 
+class OperatorSettings(BaseSettings):
+    """Who gives a command, for the audit."""
+
+    model_config = checks.CONFIG
+
+    outbox_actor: str | None = Field(default=None, max_length=100)
+
+
 class TelemetrySettings(BaseSettings):
     """Logs and errors."""
 
@@ -317,6 +325,7 @@ class TelemetrySettings(BaseSettings):
     sentry_dsn: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+    trace_url: str | None = None
 
     @field_validator("sentry_dsn")
     @classmethod
@@ -327,6 +336,13 @@ class TelemetrySettings(BaseSettings):
             Dsn(value.get_secret_value())
         except BadDsn:
             raise ValueError("is not a Sentry DSN, such as https://key@o1.ingest.sentry.io/2") from None
+        return value
+
+    @field_validator("trace_url")
+    @classmethod
+    def _trace_url(cls, value: str | None) -> str | None:
+        if value is not None and "{trace_id}" not in value:
+            raise ValueError("must have {trace_id} in it, such as https://traces.example.com/{trace_id}")
         return value
 
     @field_validator("log_level", "log_format", mode="before")
@@ -344,6 +360,7 @@ GROUPS: Final[tuple[type[BaseSettings], ...]] = (
     WebhookSettings,
     EventsSettings,
     ProcessSettings,
+    OperatorSettings,
     DashboardSettings,
     MetricsSettings,
     TelemetrySettings,

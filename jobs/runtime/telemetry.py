@@ -14,10 +14,12 @@ from sentry_sdk.integrations.logging import LoggingIntegration
 from sentry_sdk.types import Breadcrumb, Event, Hint
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from jobs.runtime import tracing
 from jobs.runtime.masking import scrub_value
 from jobs.runtime.settings import TelemetrySettings
 
 _NOT_FIELDS = frozenset({"event", "exc_info", "level", "timestamp", "_record", "_from_structlog"})
+_TRACED = frozenset({"scheduler", "webhook"})
 _CHATTY = ("httpx", "httpcore", "hpack", "urllib3", "apscheduler", "websockets")
 
 
@@ -27,7 +29,10 @@ def scrub_event(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 def configure(settings: TelemetrySettings, *, component: str) -> None:
-    """Set up logging to stderr and, if a DSN is set, Sentry. ``component`` is the process: ``scheduler``, ``webhook``."""
+    """Set up logging to stderr and, where they are set up, Sentry and traces.
+
+    ``component`` is the process: ``scheduler``, ``webhook``.
+    """
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -46,6 +51,8 @@ def configure(settings: TelemetrySettings, *, component: str) -> None:
     if settings.sentry_dsn is not None:
         sentry_sdk.init(dsn=settings.sentry_dsn.get_secret_value(), **sentry_options())
         sentry_sdk.set_tag("component", component)
+    if component in _TRACED:
+        tracing.begin(component)
 
 
 def _renderer(settings: TelemetrySettings) -> Processor:

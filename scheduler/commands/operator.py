@@ -18,7 +18,7 @@ from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, Gat
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
 from jobs.runtime.masking import scrub, scrub_value
-from jobs.runtime.settings import SettingsError, SupabaseSettings, TelemetrySettings
+from jobs.runtime.settings import OperatorSettings, SettingsError, SupabaseSettings, TelemetrySettings
 from scheduler.commands.terminal import Failed, WrongUsage, agreed, console, counted, json_line
 from scheduler.commands.times import all_in_utc
 
@@ -42,10 +42,14 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
 
     Raises SettingsError if a setting is missing or wrong, and :class:`Failed` if Supabase is away or refuses the call.
     """
-    supabase, logs = settings.gathered(lambda: settings.load(SupabaseSettings), lambda: settings.load(TelemetrySettings))
+    supabase, operator, logs = settings.gathered(
+        lambda: settings.load(SupabaseSettings),
+        lambda: settings.load(OperatorSettings),
+        lambda: settings.load(TelemetrySettings),
+    )
     telemetry.configure(logs, component="operator")
     try:
-        return asyncio.run(_operate(supabase, work))
+        return asyncio.run(_operate(supabase, operator.outbox_actor or _user(), work))
     except GatewayRefused as error:
         raise Failed(scrub(all_in_utc(str(error).partition(": ")[2]))) from None
     except KeyNotAccepted as error:
@@ -65,18 +69,18 @@ def failure(error: GatewayError) -> str:
             return f"does not answer: {error}"
 
 
-async def _operate(supabase: SupabaseSettings, work: Callable[[Operating], Awaitable[int]]) -> int:
-    operating = await Operating.connect(supabase, actor=_actor(), via="command")
+async def _operate(supabase: SupabaseSettings, actor: str, work: Callable[[Operating], Awaitable[int]]) -> int:
+    operating = await Operating.connect(supabase, actor=actor, via="command")
     try:
         return await work(operating)
     finally:
         await operating.aclose()
 
 
-def _actor() -> str:
-    """Who runs the command, for the audit: ``OUTBOX_ACTOR``, or the user of the operating system."""
+def _user() -> str:
+    """The user of the operating system."""
     try:
-        return os.environ.get("OUTBOX_ACTOR") or getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):
         # A container may run as a user without a name.
         return f"uid {os.getuid()}"

@@ -45,7 +45,11 @@ def members(
 
 
 async def _run(local: ProcessSettings, chosen: Sequence[Member]) -> int:
-    supervisor = Supervisor(chosen, answers=partial(liveness.answers, directory=local.outbox_run_dir))
+    supervisor = Supervisor(
+        chosen,
+        answers=partial(liveness.answers, directory=local.outbox_run_dir),
+        hangs=partial(liveness.hangs, directory=local.outbox_run_dir),
+    )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, supervisor.stop)

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable
-from typing import Annotated, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final
 
 import typer
 from rich import box
@@ -14,7 +14,9 @@ from rich.text import Text
 
 from jobs.gateway.history import Carrier, Event, Matches, Trace, Waiting
 from jobs.gateway.operating import Operating
+from jobs.runtime import settings
 from jobs.runtime.masking import mask, scrub, scrub_value
+from jobs.runtime.settings import TelemetrySettings
 from scheduler.commands.operator import Failed, console, counted, operate, say_json
 from scheduler.commands.times import all_in_utc, read_utc, utc
 
@@ -54,7 +56,7 @@ def trace(
         if as_json:
             _say(found)
         else:
-            console().print(screen(found))
+            console().print(screen(found, settings.load(TelemetrySettings).trace_url))
         return 0
 
     return operate(work)
@@ -77,22 +79,22 @@ def _say(found: Trace) -> None:
     say_json(found, texts={"message": [texts]})
 
 
-def screen(found: Trace) -> RenderableType:
-    """The columns of the row, then its history."""
+def screen(found: Trace, trace_url: str | None = None) -> RenderableType:
+    """The columns of the row, then its history. ``trace_url`` is the setting TRACE_URL."""
     message = found.message
     facts = Table.grid(padding=(0, 2))
     facts.add_row("recipient", mask(message["recipient"]))
     for name in COLUMNS:
         if message.get(name) is not None:
             facts.add_row(name, _fact(name, message[name]))
+    if message.get("trace_context") is not None:
+        facts.add_row("trace", _trace(message["trace_context"], trace_url))
     if message.get("secret"):
         facts.add_row("body", Text("secret: never shown, and removed once the message has expired", "dim"))
     elif "body" in message:
         facts.add_row("body", Text(str(message["body"])))
-    if message.get("channel") == "mms":
-        facts.add_row("channel", "mms")
-    if message.get("media_url") is not None:
-        facts.add_row("media_url", Text(message["media_url"]))
+    for name, value in _picture(message):
+        facts.add_row(name, Text(value))
     if found.waiting is not None:
         facts.add_row("waits", _waits(found.waiting))
         facts.add_row("plans", Text("\n").join(_carrier(one) for one in found.waiting.plans))
@@ -102,6 +104,18 @@ def screen(found: Trace) -> RenderableType:
         facts.add_row("duplicate send", Text(f"batch {sent['batch_id']} of dispatch {sent['dispatch_id']}", "red"))
     events = (part for event in found.timeline for part in _event(event))
     return Group(Text(f"message {message['id']}", "bold"), facts, "", *events)
+
+
+def _picture(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if message.get("channel") == "mms":
+        yield "channel", "mms"
+    if message.get("media_url") is not None:
+        yield "media_url", message["media_url"]
+
+
+def _trace(context: str, url: str | None) -> Text:
+    trace_id = context.split("-")[1]
+    return Text(trace_id if url is None else url.replace("{trace_id}", trace_id))
 
 
 def _waits(waiting: Waiting) -> str:

@@ -34,8 +34,8 @@ declare
     'outbox_reschedule', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
     'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint',
     'outbox_set_route', 'outbox_set_sender', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk',
-    'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event', 'outbox_try_auth_hook',
-    'outbox_verdict', 'outbox_write_members'
+    'outbox_take_reports', 'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event',
+    'outbox_try_auth_hook', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -81,6 +81,10 @@ create type outbox_engine.removed_message as (
   parts smallint,
   sent_at timestamptz,
   is_waiting boolean
+);
+-- What the dispatch job counts of the messages of a dispatch.
+create type outbox_engine.claimed_message as (
+  dispatch_id uuid, priority smallint, due_at timestamptz, trace_context text
 );
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
@@ -1066,6 +1070,11 @@ create policy outbox_own_cancel on public.outbox for update to authenticated
   with check (owner_id = (select outbox_engine.caller_id()));
 comment on column public.outbox.owner_id is
   'The signed-in user who inserted it, or whom a server names: sees the message and may cancel it';
+
+-- Traces (40_outbox/39_trace_context.sql).
+alter table public.outbox add column trace_context text;
+comment on column public.outbox.trace_context is
+  'The W3C trace context (traceparent) of what inserted it; by default that of the request';
 
 create function outbox_engine.given_json(p_json jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp
@@ -2584,6 +2593,25 @@ begin
 end
 $$;
 
+create function outbox_engine.trace_context_of(p_given text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_form constant text := '^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$';
+  v_sent text;
+begin
+  if p_given is null then
+    v_sent := current_setting('request.headers', true)::json ->> 'traceparent';
+    return case when v_sent ~ v_form then v_sent end;
+  elsif p_given !~ v_form then
+    perform outbox_engine.refuse(
+      format('trace_context %L is not a trace context', left(p_given, 60)),
+      'Give the value of the header traceparent (W3C, version 00), or leave it out.');
+  end if;
+  return p_given;
+end
+$$;
+
 create function outbox_engine.check_times(p_send_at timestamptz, p_expires_at timestamptz) returns void
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -2724,6 +2752,11 @@ begin
     end if;
   end if;
   new.send_at := greatest(new.send_at, v_now);
+  -- The rule that most inserts bring no trace, written out: the call takes longer.
+  if new.trace_context is not null
+    or strpos(current_setting('request.headers', true), '"traceparent"') > 0 then
+    new.trace_context := outbox_engine.trace_context_of(new.trace_context);
+  end if;
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
   -- 100,000 members take three times as long.
   if new.template is not null and new.campaign is null then
@@ -2767,12 +2800,14 @@ begin
         select string_agg(c.key, ', ' order by c.key)
         from jsonb_each(jsonb_strip_nulls(to_jsonb(new))) c
         where c.key not in ('id', 'recipient', 'body', 'template', 'parameters', 'sender', 'send_at',
-            'expires_at', 'priority', 'idempotency_key', 'metadata', 'secret', 'media_url', 'channel')
+            'expires_at', 'priority', 'idempotency_key', 'metadata', 'secret', 'media_url', 'channel',
+            'trace_context')
           and (c.key, c.value) <> ('route', '0'::jsonb)
           and (c.key <> 'owner_id' or current_user <> 'service_role')
       ),
       hint = 'Leave it out. Apps insert recipient, body, template, parameters, sender, send_at, expires_at, '
-        || 'priority, idempotency_key, metadata, secret, media_url, channel, and servers owner_id.';
+        || 'priority, idempotency_key, metadata, secret, media_url, channel, trace_context, '
+        || 'and servers owner_id.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();
@@ -7726,6 +7761,37 @@ as $$
   )
 $$;
 
+create function outbox_engine.dispatch_notes(
+  p_messages outbox_engine.claimed_message[], p_now timestamptz
+) returns table (dispatch_id uuid, notes jsonb)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select w.dispatch_id,
+    jsonb_build_object('waits', jsonb_agg(jsonb_build_array(w.is_urgent, w.seconds, w.messages)))
+      || coalesce(min(t.traces::text)::jsonb, '{}')
+  from (
+    select m.dispatch_id, m.priority < 100 as is_urgent,
+      round(extract(epoch from p_now - m.due_at), 2) as seconds, count(*) as messages
+    from unnest(p_messages) m
+    where m.due_at is not null
+    group by 1, 2, 3
+  ) w
+  left join (
+    select d.dispatch_id, jsonb_build_object(
+      'traces', (array_agg(d.trace_context))[1:128], 'more_traces', greatest(count(*) - 128, 0)) as traces
+    from (
+      select distinct m.dispatch_id, m.trace_context
+      from unnest(p_messages) m
+      where m.trace_context is not null
+    ) d
+    group by d.dispatch_id
+  ) t on t.dispatch_id = w.dispatch_id
+  group by w.dispatch_id;
+end
+$$;
+
 create or replace function outbox_engine.dispatch_answer(
   p_dispatch outbox_engine.dispatches, p_wait_seconds double precision
 ) returns jsonb
@@ -7736,9 +7802,14 @@ as $$
     p_dispatch.media_url, p_dispatch.expire_at, p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
-  )
+  ) || coalesce((
+    select n.notes
+    from outbox_engine.dispatch_notes(
+      array_agg(row(p_dispatch.id, o.priority, o.due_at, o.trace_context)::outbox_engine.claimed_message),
+      p_dispatch.claimed_at) n
+  ), '{}')
   from outbox_engine.dispatch_members m
-  left join public.outbox o on p_dispatch.texts_differ and o.id = m.outbox_id
+  left join public.outbox o on o.id = m.outbox_id
   where m.dispatch_id = p_dispatch.id
 $$;
 
@@ -10010,11 +10081,8 @@ create or replace function outbox_engine.claim_rows(
 ) returns table (dispatch jsonb, recipients integer)
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with judged as materialized ( -- A verdict for each row.
-    select * from outbox_engine.judge_picked(p_ids, p_request, p_messages, p_now)
-  ),
-  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
-  -- reads it, also where no row goes.
+  with judged as materialized (select * from outbox_engine.judge_picked(p_ids, p_request, p_messages, p_now)),
+  -- Rows that never go out or wait. Run because `packed` reads it, also where no row goes.
   stopped as materialized (
     select outbox_engine.stop_messages(array_agg(row(
       id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
@@ -10022,8 +10090,7 @@ as $$
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
-    select d.*
-    from (
+    select d.* from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
         outbox_engine.senders_with_aliases(array_agg(sender order by place),
           array_agg(recipient order by place), p_request.provider, p_request.plan) as senders,
@@ -10038,16 +10105,14 @@ as $$
       a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, a.media_urls,
       p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
   ),
-  -- The rows that are in these dispatches, each with its text.
-  taken as materialized (
+  taken as materialized ( -- The rows in these dispatches, each with its text.
     select d.dispatch_id, j.id, j.recipient, j.row_at, j.text, j.campaign, j.batch_id, j.counted,
       j.counted_day, coalesce(d.parts, outbox_engine.parts_of(j.text)) as parts
     from packed d
     cross join lateral unnest(d.ids) u (id)
     join judged j on j.id = u.id
   ),
-  -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
-  counted as materialized (
+  counted as materialized ( -- Run because the last query reads it.
     select outbox_engine.count_campaign_sends(array_agg(id), array_agg(campaign), array_agg(recipient),
       array_agg(batch_id), array_agg(parts), array_agg(counted), array_agg(counted_day), p_now)
     from taken where campaign is not null having count(*) > 0
@@ -10062,6 +10127,11 @@ as $$
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
     where o.ctid = t.row_at
+    returning t.dispatch_id, o.priority, o.due_at, o.trace_context
+  ),
+  notes as (
+    select n.* from (select array_agg(row(s.*)::outbox_engine.claimed_message) as messages from sending s) a
+    cross join lateral outbox_engine.dispatch_notes(a.messages, p_now) n
   ),
   made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
@@ -10078,9 +10148,10 @@ as $$
     returning id, lease_token, sender, sent_as, body, expire_at, recipients, media_url
   )
   select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.sent_as, m.body, m.media_url,
-    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end), m.recipients
-  from made m
-  join packed d on d.dispatch_id = m.id
+    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end)
+      || coalesce(n.notes, '{}'), m.recipients
+  from made m join packed d on d.dispatch_id = m.id
+  left join notes n on n.dispatch_id = m.id
   left join counted c on true
   order by m.lease_token
 $$;
@@ -10657,10 +10728,11 @@ as $$
   having count(*) > 0
 $$;
 
-create or replace function outbox_engine.store_reports(
+create function outbox_engine.store_new_reports(
   p_reports outbox_engine.report[], p_source text, p_now timestamptz
 ) returns table (
-  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz
+  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz, key uuid,
+  accepted_at timestamptz
 )
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -10715,19 +10787,21 @@ as $$
     where l.outbox_id is not null
     order by l.outbox_id, l.key
     on conflict (outbox_id, report_key) where report_key is not null do nothing
-    returning outbox_id, dispatch_id, status, status_code, occurred_at
+    returning outbox_id, dispatch_id, status, status_code, occurred_at, report_key
   )
-  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
+  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at, f.report_key,
+    d.accepted_at
   from stored f
   cross join lateral (
-    select x.provider
+    select x.provider, x.accepted_at
     from outbox_engine.dispatches x
     where x.id = f.dispatch_id
     limit 1
   ) d
 $$;
 
-create or replace function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
+create function outbox_engine.record_new_reports(p_reports outbox_engine.report[], p_source text)
+returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -10748,12 +10822,17 @@ declare
   v_ats timestamptz[];
   v_detours smallint[];
   v_ended_moves bigint[];
+  v_keys uuid[];
+  v_seconds double precision[];
+  v_traces text[];
 begin
   select
     array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
-    array_agg(n.code), array_agg(n.at)
-  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats
-  from outbox_engine.store_reports(p_reports, p_source, v_now) n;
+    array_agg(n.code), array_agg(n.at), array_agg(n.key),
+    array_agg(greatest(extract(epoch from least(n.at, v_now) - n.accepted_at), 0))
+      filter (where n.status = 'delivered' and n.accepted_at is not null)
+  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_keys, v_seconds
+  from outbox_engine.store_new_reports(p_reports, p_source, v_now) n;
 
   if v_outbox_ids is not null then
     if 'account' = any (v_effects) then
@@ -10763,10 +10842,12 @@ begin
       perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
     end if;
 
-    select array_agg(o.id), array_agg(o.dispatch_id)
-    into v_locked_ids, v_present_dispatches
+    select array_agg(o.id), array_agg(o.dispatch_id),
+      array_agg(distinct o.trace_context) filter (where o.trace_context is not null)
+    into v_locked_ids, v_present_dispatches, v_traces
     from (
-      select id, dispatch_id from public.outbox where id = any (v_outbox_ids) order by id for update
+      select id, dispatch_id, trace_context
+      from public.outbox where id = any (v_outbox_ids) order by id for update
     ) o;
     -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
     -- report is of an earlier request.
@@ -10794,7 +10875,41 @@ begin
   if 'opt_out' = any (v_effects) then
     perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
   end if;
-  return coalesce(cardinality(v_outbox_ids), 0);
+  return jsonb_build_object('new', coalesce(cardinality(v_outbox_ids), 0), 'keys', coalesce(v_keys, '{}'),
+    'delivered_seconds', v_seconds, 'traces', v_traces[1:128]);
+end
+$$;
+
+create or replace function outbox_engine.match_waiting_reports(p_dispatches uuid[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_source text;
+  v_reports outbox_engine.report[];
+begin
+  for v_source, v_reports in
+    with matched as (
+      delete from outbox_engine.waiting_reports w
+      using (
+        select id, batch_id
+        from outbox_engine.dispatches
+        where id = any (p_dispatches)
+        union all
+        select dispatch_id, batch_id
+        from outbox_engine.duplicate_sends
+        where dispatch_id = any (p_dispatches)
+      ) d, outbox_engine.dispatch_members m
+      where (w.batch_id = d.batch_id or w.reference = d.id)
+        and m.dispatch_id = d.id
+        and m.recipient = (w.report).recipient
+      returning w.source, w.report
+    )
+    select source, array_agg(report)
+    from matched
+    group by source
+  loop
+    perform outbox_engine.record_new_reports(v_reports, v_source);
+  end loop;
 end
 $$;
 
@@ -10832,6 +10947,88 @@ begin
   ))
   order by id
   for update;
+end
+$$;
+
+create function outbox_engine.apply_new_reports(p_reports outbox_engine.report[], p_source text)
+returns jsonb
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_source = 'webhook' then
+    perform outbox_engine.record_heartbeat('webhook', '', '', '');
+  end if;
+  perform outbox_engine.accept_proven(p_reports, p_source);
+  return outbox_engine.record_new_reports(p_reports, p_source);
+end
+$$;
+
+create function outbox_engine.parsed_reports(
+  p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[],
+  p_references text[], p_raws text[]
+) returns outbox_engine.report[]
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select row(
+      x.batch_id, x.recipient, x.status, nullif(x.code, '')::integer, nullif(x.at, '')::timestamptz,
+      case
+        when x.reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x.reference::uuid
+      end,
+      x.raw::jsonb,
+      md5(concat_ws(
+        '|', x.batch_id, x.recipient, x.status, x.code, extract(epoch from nullif(x.at, '')::timestamptz)
+      ))::uuid
+    )::outbox_engine.report
+    from unnest(p_batch_ids, p_recipients, p_statuses, p_codes, p_ats, p_references, p_raws)
+      x (batch_id, recipient, status, code, at, reference, raw)
+  );
+end
+$$;
+
+create function public.outbox_take_reports(
+  p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[],
+  p_references text[], p_raws text[]
+) returns jsonb
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  v_reports constant outbox_engine.report[] := outbox_engine.parsed_reports(
+    p_batch_ids, p_recipients, p_statuses, p_codes, p_ats, p_references, p_raws);
+  v_answer constant jsonb := outbox_engine.apply_new_reports(
+    array(select distinct on (r.key) r from unnest(v_reports) r order by r.key), p_source);
+  v_new uuid[];
+begin
+  if (v_answer ->> 'new')::integer = cardinality(v_reports) then
+    return v_answer - 'keys';
+  end if;
+  v_new := array(select jsonb_array_elements_text(v_answer -> 'keys')::uuid);
+  return v_answer - 'keys' || jsonb_build_object('repeated', (
+    select jsonb_agg(r.place order by r.place)
+    from (
+      select x.key, x.place, row_number() over (partition by x.key order by x.place) > 1 as is_copy
+      from unnest(v_reports) with ordinality
+        x (batch_id, recipient, status, code, at, reference, raw, key, place)
+    ) r
+    where r.is_copy
+      or r.key <> all (v_new)
+        and not exists (select from outbox_engine.waiting_reports w where w.key = r.key)
+  ));
+end
+$$;
+
+create or replace function public.outbox_record_reports(
+  p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[],
+  p_references text[], p_raws text[]
+) returns integer
+language plpgsql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  return public.outbox_take_reports(
+    p_source, p_batch_ids, p_recipients, p_statuses, p_codes, p_ats, p_references, p_raws) ->> 'new';
 end
 $$;
 
@@ -18066,6 +18263,8 @@ revoke all on function public.outbox_claim_due, public.outbox_has_ready from pub
 grant execute on function public.outbox_claim_due, public.outbox_has_ready to service_role;
 revoke all on function public.outbox_check_references from public, anon, authenticated, service_role;
 grant execute on function public.outbox_check_references to service_role;
+revoke all on function public.outbox_take_reports from public, anon, authenticated, service_role;
+grant execute on function public.outbox_take_reports to service_role;
 revoke all on function public.outbox_record_missed_lookup from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_missed_lookup to service_role;
 revoke all on function public.outbox_adopt_batches, public.outbox_begin_adoption, public.outbox_finish_adoption from public, anon, authenticated, service_role;

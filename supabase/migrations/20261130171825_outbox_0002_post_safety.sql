@@ -68,6 +68,10 @@ drop function outbox_engine.forget_priorities(timestamptz, smallint[]);
 -- Claims of 0.1.0 read the queue by them.
 drop index public.outbox_ready;
 drop index public.outbox_waiting;
+-- `outbox_take_reports` replaces them.
+drop function outbox_engine.apply_reports(outbox_engine.report[], text);
+drop function outbox_engine.record_reports(outbox_engine.report[], text);
+drop function outbox_engine.store_reports(outbox_engine.report[], text, timestamptz);
 
 -- Applied reports without knowing other plans.
 drop function outbox_engine.advance_status(

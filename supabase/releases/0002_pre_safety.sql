@@ -16,6 +16,10 @@ create type outbox_engine.removed_message as (
   sent_at timestamptz,
   is_waiting boolean
 );
+-- What the dispatch job counts of the messages of a dispatch.
+create type outbox_engine.claimed_message as (
+  dispatch_id uuid, priority smallint, due_at timestamptz, trace_context text
+);
 -- Lookups ask whether a report without a reference names a number of their dispatch.
 create index waiting_reports_unreferenced on outbox_engine.waiting_reports (((report).recipient))
   where reference is null;

@@ -11,6 +11,11 @@ create policy outbox_own_cancel on public.outbox for update to authenticated
 comment on column public.outbox.owner_id is
   'The signed-in user who inserted it, or whom a server names: sees the message and may cancel it';
 
+-- Traces (40_outbox/39_trace_context.sql).
+alter table public.outbox add column trace_context text;
+comment on column public.outbox.trace_context is
+  'The W3C trace context (traceparent) of what inserted it; by default that of the request';
+
 -- functions
 create trigger outbox_4_held before update of body, parameters, media_url on public.outbox for each row
   when (new.queue = 'w' and old.queue = 'w'

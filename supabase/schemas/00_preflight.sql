@@ -63,7 +63,7 @@ declare
     'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_check_references', 'outbox_finish_adoption',
     'outbox_decide_replies', 'outbox_list_replies',
     'outbox_list_held', 'outbox_forget_adopted', 'outbox_record_failed_lookup', 'outbox_record_inbounds',
-    'outbox_record_lookup',
+    'outbox_record_lookup', 'outbox_take_reports',
     'outbox_record_reports', 'outbox_refuse', 'outbox_release', 'outbox_renew', 'outbox_resume',
     'outbox_events', 'outbox_reschedule',
     'outbox_resume_restored', 'outbox_retry', 'outbox_schema_version', 'outbox_select',

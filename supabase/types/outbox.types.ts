@@ -143,6 +143,7 @@ export type OutboxDatabase = {
           status: OutboxStatus
           status_code: number | null
           template: string | null
+          trace_context: string | null
         }
         Insert: {
           attempts?: never
@@ -178,6 +179,7 @@ export type OutboxDatabase = {
           status?: never
           status_code?: never
           template?: string | null
+          trace_context?: string | null
         }
         Update: {
           attempts?: never
@@ -213,6 +215,7 @@ export type OutboxDatabase = {
           status?: 'cancelled'
           status_code?: never
           template?: never
+          trace_context?: never
         }
         Relationships: []
       }
@@ -1476,6 +1479,19 @@ export type OutboxDatabase = {
       outbox_take_alarms: {
         Args: {
           p_limit: number
+        }
+        Returns: Json
+      }
+      outbox_take_reports: {
+        Args: {
+          p_source: string
+          p_batch_ids: string[]
+          p_recipients: string[]
+          p_statuses: string[]
+          p_codes: string[]
+          p_ats: string[]
+          p_references: string[]
+          p_raws: string[]
         }
         Returns: Json
       }

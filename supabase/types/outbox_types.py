@@ -78,6 +78,7 @@ class OutboxRow(TypedDict):
     status: OutboxStatus
     status_code: int | None
     template: str | None
+    trace_context: str | None
 
 
 class OutboxInsert(TypedDict, total=False):
@@ -95,6 +96,7 @@ class OutboxInsert(TypedDict, total=False):
     send_at: str | None
     sender: str | None
     template: str | None
+    trace_context: str | None
 
 
 class OutboxUpdate(TypedDict, total=False):

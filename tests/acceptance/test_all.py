@@ -1,17 +1,20 @@
 """`outbox all` as an operator runs it: what is killed comes back, and all stop together."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import httpx
 import pytest
 
+from jobs.runtime import liveness
 from jobs.runtime.restarts import Restarts
 from sandbox.local import processes
 from sandbox.local.stack import LocalStack
@@ -117,6 +120,33 @@ def test_wrong_setting_ends_all_and_is_named(stack: LocalStack, sinch: Running, 
     assert ran.returncode == 2
     assert [line for line in ran.stderr.splitlines() if line.startswith("outbox:") and name in line]
     assert ran.stderr.count("outbox: ") == 1
+
+
+async def test_process_that_hangs_is_replaced(
+    stack: LocalStack, sinch: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(stack, sinch, tmp_path).items():
+        monkeypatch.setenv(name, value)
+
+    def answering() -> set[int]:
+        return {found.pid for found in liveness.ask(tmp_path, ready=False, seconds=5.0) if found.problem is None}
+
+    supervisor = Supervisor(
+        [Member("scheduler", ("run",))],
+        answers=partial(liveness.answers, directory=tmp_path),
+        hangs=partial(liveness.hangs, directory=tmp_path, seconds=2.0),
+        look=0.05,
+        restarts=AtOnce,
+    )
+    keeping = asyncio.create_task(supervisor.keep())
+    assert await asyncio.to_thread(processes.wait_until, lambda: bool(answering()), WAIT_SECONDS)
+    (hung,) = answering()
+    os.kill(hung, signal.SIGSTOP)
+
+    assert await asyncio.to_thread(processes.wait_until, lambda: bool(answering() - {hung}), WAIT_SECONDS)
+    assert processes.identify(hung) is None
+    supervisor.stop()
+    assert await keeping == 0
 
 
 class AtOnce(Restarts):

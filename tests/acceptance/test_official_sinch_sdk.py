@@ -6,8 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sinch import SinchClient
-from sinch.domains.sms.api.v1.exceptions import SmsException
 
 from jobs.providers.base import Submission
 from jobs.providers.sinch.wire import submission_body
@@ -39,6 +37,9 @@ def sim(simulator: Running) -> Control:
 
 @pytest.fixture
 def sinch(simulator: Running, sim: Control) -> Iterator[Any]:
+    # Every worker imports this file, and the package takes as long as all that the other tests import.
+    from sinch import SinchClient
+
     client = SinchClient(service_plan_id=simulator.plan.id, sms_api_token=simulator.plan.token, sms_region="us")
     client.configuration.sms_domain_with_service_plan_id = simulator.url
     session: Any = client.configuration.transport
@@ -169,6 +170,8 @@ def test_it_reads_inbounds(sim: Control, sinch: Any) -> None:
 
 
 def test_it_understands_refusals_and_waits_out_a_429(sim: Control, sinch: Any) -> None:
+    from sinch.domains.sms.api.v1.exceptions import SmsException
+
     with pytest.raises(SmsException) as refused:
         send(sinch, "+1415call")
     sim.add(throttle(retry_after="0"))

@@ -19,6 +19,8 @@ NOT_AUDITED = {
     "outbox_match_again": "goes on with a change of routes, which is audited",
     "outbox_reschedule": "apps call it",
     "outbox_preview_bulk": "changes nothing",
+    "outbox_take_test_report": "deletes the doctor's own test callback",
+    "outbox_try_auth_hook": "rolls back what it tries",
     "outbox_tend_dashboard": "the upkeep job calls it",
     "outbox_continue_bulk": "goes on with an action, which is audited; so are the calls that it makes",
 }
@@ -57,6 +59,7 @@ ENGINE = {
     "outbox_send_sms",
     "outbox_send_sms_over_http",
     "outbox_take_alarms",
+    "outbox_take_reports",
     "outbox_upkeep",
 }
 """Calls of processes and of the Auth hook."""

@@ -6,10 +6,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.gateway.exposition import Exposition
 from jobs.gateway.gateway import Gateway
+from jobs.providers.base import Report
 from jobs.runtime.metrics import REGISTRY
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
-from tests.engine import Rig, insert, later
+from tests.engine import Rig, column, insert, later, number
 from tests.integration.test_webhook_database import final, sent
 from tests.integration.webhook_app import DELIVERY, report, serving, signed
 from tests.stack import Connection
@@ -90,6 +91,7 @@ async def test_sending_and_callbacks_are_counted(rig: Rig, gateway: Gateway, sin
             counted("outbox_messages_accepted_total", plan=plan),
             counted("outbox_messages_finished_total", status="delivered", code="0"),
             counted("outbox_callbacks_total", provider="sinch", result="recorded"),
+            counted("outbox_callbacks_total", provider="sinch", result="repeated"),
             counted("outbox_callbacks_total", provider="sinch", result="rejected"),
             counted("outbox_callbacks_total", provider="sinch", result="unusable"),
             counted("outbox_callback_duration_seconds_count", provider="sinch"),
@@ -104,5 +106,44 @@ async def test_sending_and_callbacks_are_counted(rig: Rig, gateway: Gateway, sin
         await client.post(DELIVERY, **signed({"type": "a new one"}))
 
     # The repeated report finishes nothing.
-    assert [after - old for after, old in zip(values(), before, strict=True)] == [1, 1, 2, 2, 3, 1, 1, 5]
+    assert [after - old for after, old in zip(values(), before, strict=True)] == [1, 1, 2, 2, 2, 1, 1, 1, 5]
     assert counted("outbox_claim_duration_seconds_count") > claims
+
+
+async def test_waits_and_deliveries_are_timed(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+    def values() -> list[float]:
+        waits = [
+            counted("outbox_message_wait_seconds_bucket", urgency=urgency, le=le)
+            for urgency, le in (("urgent", "30.0"), ("urgent", "60.0"), ("normal", "60.0"), ("normal", "300.0"))
+        ]
+        return [*waits, *(counted("outbox_message_delivery_seconds_bucket", le=le) for le in ("10.0", "30.0"))]
+
+    start = datetime.now(UTC).replace(microsecond=0)
+    db.execute("update outbox_engine.clock set frozen_at = %s", [start])
+    first, _ = insert(db, 2, body="one text")
+    later(db, "60 seconds")
+    insert(db, 1, first=10, body="a code", priority=0)
+    later(db, "40 seconds")
+    before = values()
+    await rig.tick("dispatch")
+    later(db, "1 hour")
+    batch_id = column(db, "batch_id", first)
+    reports = [
+        Report(batch_id, number(n), "delivered", 0, at, None, "{}")
+        for n, at in enumerate((start + timedelta(seconds=110), start + timedelta(seconds=120)))
+    ]
+    for _ in range(2):
+        await gateway.record_reports(reports, source="webhook")
+
+    # The urgent one waited for 40 seconds and the others for 100; the deliveries took 10 and 20.
+    assert [after - old for after, old in zip(values(), before, strict=True)] == [0, 1, 0, 2, 1, 2]
+
+
+async def test_repeated_reports_are_told_by_place(rig: Rig, gateway: Gateway, db: Connection) -> None:
+    _, batch_id = await sent(rig, db, 3)
+    first, second, third = (Report(batch_id, number(n), "delivered", 0, None, None, "{}") for n in range(3))
+    unknown = Report("another batch", number(0), "delivered", 0, None, None, "{}")
+
+    assert await gateway.record_reports([second], source="webhook") == set()
+    assert await gateway.record_reports([third, second, first, first, unknown], source="webhook") == {1, 3}
+    assert await gateway.record_reports([], source="webhook") == set()

@@ -185,9 +185,9 @@ async def test_webhook_answers_503_while_the_database_is_away(db: Connection, ga
 
 
 async def test_webhook_answers_503_before_the_migrations(db: Connection, gateway: Gateway) -> None:
-    db.execute("alter function public.outbox_record_reports rename to outbox_record_reports_later")
+    db.execute("alter function public.outbox_take_reports rename to outbox_take_reports_later")
     try:
         async with serving(gateway) as client:
             assert (await client.post(DELIVERY, **signed(report()))).status_code == 503
     finally:
-        db.execute("alter function public.outbox_record_reports_later rename to outbox_record_reports")
+        db.execute("alter function public.outbox_take_reports_later rename to outbox_take_reports")

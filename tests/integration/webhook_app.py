@@ -46,12 +46,14 @@ class Memory:
         self.trouble: Exception | None = None
         self.refused: set[str] = set()
 
-    async def record_reports(self, reports: Sequence[Report], *, source: str) -> None:
+    async def record_reports(self, reports: Sequence[Report], *, source: str) -> frozenset[int]:
         await self._call()
         assert source == "webhook"
         if self.refused.intersection(report.recipient for report in reports):
             raise GatewayRefused("unsupported Unicode escape sequence", code="22P05")
+        repeated = frozenset(place for place, report in enumerate(reports) if report in self.reports)
         self.reports += reports
+        return repeated
 
     async def record_inbounds(self, inbounds: Sequence[Inbound], *, source: str) -> None:
         await self._call()

@@ -128,7 +128,7 @@ class Rank(RuleBasedStateMachine):
 
     def _say(self, batch: str, status: str, code: int, second: int) -> None:
         at = (EPOCH + timedelta(seconds=second)).isoformat()
-        self._database.call("outbox_record_reports", {
+        self._database.call("outbox_take_reports", {
             "p_source": "webhook", "p_batch_ids": [batch], "p_recipients": [NUMBER], "p_statuses": [status],
             "p_codes": [str(code)], "p_ats": [at], "p_references": [""], "p_raws": ["{}"],
         })  # fmt: skip

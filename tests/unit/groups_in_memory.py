@@ -23,7 +23,7 @@ class Database:
         self.refused: set[int] = set()
         self.broken: set[int] = set()
 
-    async def commit(self, items: Sequence[int]) -> None:
+    async def commit(self, items: Sequence[int]) -> frozenset[int]:
         self.calls.append(list(items))
         self.called.set()
         self.under_way += 1
@@ -38,7 +38,9 @@ class Database:
             raise GatewayRefused("impossible", code="22P05")
         if self.broken.intersection(items):
             raise TypeError("ours")
+        repeated = frozenset(place for place, item in enumerate(items) if item in self.committed)
         self.committed += items
+        return repeated
 
     async def keep(self, item: int, _error: GatewayRefused) -> None:
         if self.is_away:
@@ -67,7 +69,7 @@ def grouped(
     )
 
 
-def adding(groups: GroupCommit[int], *requests: Sequence[int]) -> list[asyncio.Task[None]]:
+def adding(groups: GroupCommit[int], *requests: Sequence[int]) -> list[asyncio.Task[bool]]:
     return [asyncio.create_task(groups.add(items)) for items in requests]
 
 

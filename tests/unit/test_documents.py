@@ -31,7 +31,7 @@ OF_OTHERS = {
 FILES = ("list.csv", "patients.csv")
 LANGUAGES = {"console", "js", "json", "python", "sh", "sql", "toml", "ts"}
 FOREIGN_SETTINGS = re.compile(
-    r"^(GOTRUE_|SEND_SMS_HOOK_)|^(CROWDS|HISTORIES|PREVIEWS|ON_ERROR_STOP|OUTBOX_ENV_FILE|SUPABASE_SERVICE_ROLE_KEY)$"
+    r"^OTEL_|^(GOTRUE_|SEND_SMS_HOOK_)|^(CROWDS|HISTORIES|PREVIEWS|ON_ERROR_STOP|OUTBOX_ENV_FILE|SUPABASE_SERVICE_ROLE_KEY)$"
 )
 """Settings of Auth, of tests and of psql, and two that name or replace another."""
 PAGES = [ROOT / "README.md", ROOT / "llms.txt", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -40,6 +40,8 @@ NAMES = {
     ("outbox_provider_request_duration_seconds", "histogram", ("operation", "plan")),
     ("outbox_messages_accepted", "counter", ("plan",)),
     ("outbox_messages_finished", "counter", ("code", "status")),
+    ("outbox_message_wait_seconds", "histogram", ("urgency",)),
+    ("outbox_message_delivery_seconds", "histogram", ()),
     ("outbox_claim_duration_seconds", "histogram", ()),
     ("outbox_callbacks", "counter", ("provider", "result")),
     ("outbox_callback_duration_seconds", "histogram", ("provider",)),

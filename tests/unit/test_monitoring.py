@@ -22,8 +22,8 @@ LABELS = {
     for suffix in SAMPLES[kind]
 }
 OF_PROMETHEUS = {"exported_job", "instance"}
-PROMTOOL = os.environ.get("PROMTOOL") or which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (package prometheus)")
+UNPACKED = FOLDER.parent / ".outbox/prometheus/usr/bin/promtool"
+ADVICE = "no promtool found: run .ci/promtool, install Debian's package prometheus, or set PROMTOOL to its path"
 
 
 def expressions() -> Iterator[str]:
@@ -66,14 +66,12 @@ def test_document_explains_each_metric_and_alert() -> None:
     assert alerts == {*re.findall(r"alert: (\w+)", RULES.read_text(encoding="utf-8"))}
 
 
-@needs_promtool
 def test_alerts_fire_when_they_should() -> None:
     ran = promtool("test", "rules", TESTS)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@needs_promtool
 def test_expressions_of_the_dashboard_can_be_read(tmp_path: Path) -> None:
     records = [
         {"record": f"panel:{n}", "expr": expression.replace("$__rate_interval", "1m")}
@@ -88,5 +86,10 @@ def test_expressions_of_the_dashboard_can_be_read(tmp_path: Path) -> None:
 
 
 def promtool(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    assert PROMTOOL is not None
-    return subprocess.run([PROMTOOL, *words], capture_output=True, text=True, check=False, timeout=120)
+    """Run it. Without one the test is skipped, but in CI it fails."""
+    tool = os.environ.get("PROMTOOL") or which("promtool") or which(UNPACKED)
+    if tool is None:
+        if os.environ.get("CI"):
+            pytest.fail(ADVICE)
+        pytest.skip(ADVICE)
+    return subprocess.run([tool, *words], capture_output=True, text=True, check=False, timeout=120)

@@ -26,7 +26,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 async def stream(database: Database, arrivals: Sequence[int], *, crowd: int = 1_000) -> None:
     """Requests arrive in as many turns of the loop as ``arrivals`` has numbers, that many in each; all are committed."""
     groups = grouped(database, crowd=crowd)
-    requests: list[asyncio.Task[None]] = []
+    requests: list[asyncio.Task[bool]] = []
     for number in arrivals:
         requests += adding(groups, *([0] for _ in range(number)))
         await asyncio.sleep(0)

@@ -100,7 +100,7 @@ async def test_item_causing_an_error_fails_only_its_request() -> None:
 
     results = await asyncio.gather(*adding(grouped(database), [1], [2], [3]), return_exceptions=True)
 
-    assert [type(result) for result in results] == [type(None), TypeError, type(None)]
+    assert [type(result) for result in results] == [bool, TypeError, bool]
     assert sorted(database.committed) == [1, 3]
 
 
@@ -299,9 +299,20 @@ def test_everything_acknowledged_is_committed_or_kept(
             results = await asyncio.gather(*adding(groups, *requests), return_exceptions=True)
 
         for items, result in zip(requests, results, strict=True):
-            assert (result is None) == database.broken.isdisjoint(items)
-            if result is None:
+            assert isinstance(result, bool) == database.broken.isdisjoint(items)
+            if isinstance(result, bool):
                 assert set(items) <= set(database.committed) | set(database.kept)
         assert set(database.kept) <= refused
 
     asyncio.run(story())
+
+
+async def test_request_learns_whether_all_was_there_before() -> None:
+    database = Database()
+    groups = grouped(database, size=3)
+    database.refused = {9}
+
+    assert await groups.add([2, 1]) is False
+    told = await asyncio.gather(*adding(groups, [1], [2, 3], [2, 1], [9], [1, 9]))
+
+    assert told == [True, False, True, False, False]

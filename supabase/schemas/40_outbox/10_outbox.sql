@@ -38,6 +38,7 @@ create table public.outbox (
   channel text not null default 'sms',
   -- A row of outbox_routes or of detours. 0 is the default route.
   route smallint not null default 0,
+  trace_context text,
   -- The same as `e164_pattern`, in a third of the time: every update of a row checks it again.
   constraint outbox_recipient_is_e164 check (
     rtrim(recipient, '0123456789') = '+'
@@ -110,6 +111,8 @@ comment on column public.outbox.channel is
   'sms, or mms where media_url is given';
 comment on column public.outbox.route is
   'Engine: which plans carry it, a row of outbox_routes; 0 is the default route';
+comment on column public.outbox.trace_context is
+  'The W3C trace context (traceparent) of what inserted it; by default that of the request';
 comment on column public.outbox.queue is 'Engine: r ready, w waiting for its time';
 
 -- The history of messages: one row for each event. No foreign key, because checking it would cost more than

@@ -152,6 +152,11 @@ begin
     end if;
   end if;
   new.send_at := greatest(new.send_at, v_now);
+  -- The rule that most inserts bring no trace, written out: the call takes longer.
+  if new.trace_context is not null
+    or strpos(current_setting('request.headers', true), '"traceparent"') > 0 then
+    new.trace_context := outbox_engine.trace_context_of(new.trace_context);
+  end if;
   -- The members of campaigns were checked when they were written. A second check would make a campaign of
   -- 100,000 members take three times as long.
   if new.template is not null and new.campaign is null then
@@ -200,12 +205,14 @@ begin
         select string_agg(c.key, ', ' order by c.key)
         from jsonb_each(jsonb_strip_nulls(to_jsonb(new))) c
         where c.key not in ('id', 'recipient', 'body', 'template', 'parameters', 'sender', 'send_at',
-            'expires_at', 'priority', 'idempotency_key', 'metadata', 'secret', 'media_url', 'channel')
+            'expires_at', 'priority', 'idempotency_key', 'metadata', 'secret', 'media_url', 'channel',
+            'trace_context')
           and (c.key, c.value) <> ('route', '0'::jsonb)
           and (c.key <> 'owner_id' or current_user <> 'service_role')
       ),
       hint = 'Leave it out. Apps insert recipient, body, template, parameters, sender, send_at, expires_at, '
-        || 'priority, idempotency_key, metadata, secret, media_url, channel, and servers owner_id.';
+        || 'priority, idempotency_key, metadata, secret, media_url, channel, trace_context, '
+        || 'and servers owner_id.';
   end if;
   if current_user = 'authenticated' then
     new.owner_id := outbox_engine.caller_id();

@@ -3,7 +3,8 @@
 
 -- A dispatch as the dispatch job gets it. `wait_seconds` is how long to wait before the request. `texts`
 -- are given, one for each recipient, where they differ; otherwise `body` is. `media_url` is null for an SMS.
--- `options` is what the provider asks for beside a sender alias.
+-- `options` is what the provider asks for beside a sender alias. What is returned has the keys of
+-- `dispatch_notes` too.
 create function outbox_engine.dispatch_object(
   p_dispatch_id uuid, p_lease_token bigint, p_sender text, p_sent_as jsonb, p_body text, p_media_url text,
   p_expire_at timestamptz, p_wait_seconds double precision, p_recipients text[], p_texts text[]
@@ -24,6 +25,45 @@ as $$
   )
 $$;
 
+-- A message of a dispatch, for `dispatch_notes`.
+create type outbox_engine.claimed_message as (
+  dispatch_id uuid, priority smallint, due_at timestamptz, trace_context text
+);
+
+-- What the dispatch job counts of each dispatch. `waits` says how long its messages waited from their due
+-- time until `p_now`: an array of arrays, each whether they are urgent, the seconds, and how many messages.
+-- `traces` are the trace contexts of its messages, at most 128, and `more_traces` counts the others.
+create function outbox_engine.dispatch_notes(
+  p_messages outbox_engine.claimed_message[], p_now timestamptz
+) returns table (dispatch_id uuid, notes jsonb)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query
+  select w.dispatch_id,
+    jsonb_build_object('waits', jsonb_agg(jsonb_build_array(w.is_urgent, w.seconds, w.messages)))
+      || coalesce(min(t.traces::text)::jsonb, '{}')
+  from (
+    select m.dispatch_id, m.priority < 100 as is_urgent,
+      round(extract(epoch from p_now - m.due_at), 2) as seconds, count(*) as messages
+    from unnest(p_messages) m
+    where m.due_at is not null
+    group by 1, 2, 3
+  ) w
+  left join (
+    select d.dispatch_id, jsonb_build_object(
+      'traces', (array_agg(d.trace_context))[1:128], 'more_traces', greatest(count(*) - 128, 0)) as traces
+    from (
+      select distinct m.dispatch_id, m.trace_context
+      from unnest(p_messages) m
+      where m.trace_context is not null
+    ) d
+    group by d.dispatch_id
+  ) t on t.dispatch_id = w.dispatch_id
+  group by w.dispatch_id;
+end
+$$;
+
 -- The same for a dispatch that is stored already.
 create function outbox_engine.dispatch_answer(
   p_dispatch outbox_engine.dispatches, p_wait_seconds double precision
@@ -35,9 +75,14 @@ as $$
     p_dispatch.media_url, p_dispatch.expire_at, p_wait_seconds,
     array_agg(m.recipient order by m.outbox_id),
     case when p_dispatch.texts_differ then array_agg(o.body order by m.outbox_id) end
-  )
+  ) || coalesce((
+    select n.notes
+    from outbox_engine.dispatch_notes(
+      array_agg(row(p_dispatch.id, o.priority, o.due_at, o.trace_context)::outbox_engine.claimed_message),
+      p_dispatch.claimed_at) n
+  ), '{}')
   from outbox_engine.dispatch_members m
-  left join public.outbox o on p_dispatch.texts_differ and o.id = m.outbox_id
+  left join public.outbox o on o.id = m.outbox_id
   where m.dispatch_id = p_dispatch.id
 $$;
 

@@ -44,11 +44,8 @@ create function outbox_engine.claim_rows(
 ) returns table (dispatch jsonb, recipients integer)
 language sql set search_path = pg_catalog, pg_temp
 as $$
-  with judged as materialized ( -- A verdict for each row.
-    select * from outbox_engine.judge_picked(p_ids, p_request, p_messages, p_now)
-  ),
-  -- Rows that never go out, or that wait for a window, a resumed campaign or an edit. Run because `packed`
-  -- reads it, also where no row goes.
+  with judged as materialized (select * from outbox_engine.judge_picked(p_ids, p_request, p_messages, p_now)),
+  -- Rows that never go out or wait. Run because `packed` reads it, also where no row goes.
   stopped as materialized (
     select outbox_engine.stop_messages(array_agg(row(
       id, coalesce(status, 'held'), case when status is not null then error end, held_until, null, error
@@ -56,8 +53,7 @@ as $$
     from judged where not goes having count(*) > 0
   ),
   packed as materialized ( -- The dispatches, each with its messages.
-    select d.*
-    from (
+    select d.* from (
       select array_agg(id order by place) as ids, array_agg(recipient order by place) as recipients,
         outbox_engine.senders_with_aliases(array_agg(sender order by place),
           array_agg(recipient order by place), p_request.provider, p_request.plan) as senders,
@@ -72,16 +68,14 @@ as $$
       a.ids, a.recipients, a.senders, a.texts, a.priorities, a.expires_at, a.send_alone, a.media_urls,
       p_dispatches, p_request.max_recipients, p_request.share_texts, p_now) d
   ),
-  -- The rows that are in these dispatches, each with its text.
-  taken as materialized (
+  taken as materialized ( -- The rows in these dispatches, each with its text.
     select d.dispatch_id, j.id, j.recipient, j.row_at, j.text, j.campaign, j.batch_id, j.counted,
       j.counted_day, coalesce(d.parts, outbox_engine.parts_of(j.text)) as parts
     from packed d
     cross join lateral unnest(d.ids) u (id)
     join judged j on j.id = u.id
   ),
-  -- PostgreSQL runs a select in `with` only if something reads it: the last query reads this one.
-  counted as materialized (
+  counted as materialized ( -- Run because the last query reads it.
     select outbox_engine.count_campaign_sends(array_agg(id), array_agg(campaign), array_agg(recipient),
       array_agg(batch_id), array_agg(parts), array_agg(counted), array_agg(counted_day), p_now)
     from taken where campaign is not null having count(*) > 0
@@ -96,6 +90,11 @@ as $$
       reported_rank = null, reported_at = null, status_code = null, error = null
     from taken t
     where o.ctid = t.row_at
+    returning t.dispatch_id, o.priority, o.due_at, o.trace_context
+  ),
+  notes as (
+    select n.* from (select array_agg(row(s.*)::outbox_engine.claimed_message) as messages from sending s) a
+    cross join lateral outbox_engine.dispatch_notes(a.messages, p_now) n
   ),
   made as ( -- The dispatches, written before anything is sent, and leased to the caller.
     insert into outbox_engine.dispatches (
@@ -112,9 +111,10 @@ as $$
     returning id, lease_token, sender, sent_as, body, expire_at, recipients, media_url
   )
   select outbox_engine.dispatch_object(m.id, m.lease_token, m.sender, m.sent_as, m.body, m.media_url,
-    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end), m.recipients
-  from made m
-  join packed d on d.dispatch_id = m.id
+    m.expire_at, 0, d.recipients, case when d.texts_differ then d.texts end)
+      || coalesce(n.notes, '{}'), m.recipients
+  from made m join packed d on d.dispatch_id = m.id
+  left join notes n on n.dispatch_id = m.id
   left join counted c on true
   order by m.lease_token
 $$;

@@ -16,10 +16,11 @@ alter table outbox_engine.kept_callbacks enable row level security;
 -- repeats, and returns the new ones. Reports for unknown batches wait in `waiting_reports`; the next claim
 -- pauses where one of them shows that the database was restored. A report whose message is gone is not
 -- stored.
-create function outbox_engine.store_reports(
+create function outbox_engine.store_new_reports(
   p_reports outbox_engine.report[], p_source text, p_now timestamptz
 ) returns table (
-  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz
+  outbox_id bigint, dispatch_id uuid, provider text, status text, code integer, at timestamptz, key uuid,
+  accepted_at timestamptz
 )
 language sql set search_path = pg_catalog, pg_temp
 as $$
@@ -74,12 +75,13 @@ as $$
     where l.outbox_id is not null
     order by l.outbox_id, l.key
     on conflict (outbox_id, report_key) where report_key is not null do nothing
-    returning outbox_id, dispatch_id, status, status_code, occurred_at
+    returning outbox_id, dispatch_id, status, status_code, occurred_at, report_key
   )
-  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at
+  select f.outbox_id, f.dispatch_id, d.provider, f.status, f.status_code, f.occurred_at, f.report_key,
+    d.accepted_at
   from stored f
   cross join lateral (
-    select x.provider
+    select x.provider, x.accepted_at
     from outbox_engine.dispatches x
     where x.id = f.dispatch_id
     limit 1
@@ -87,8 +89,9 @@ as $$
 $$;
 
 -- Stores reports and applies the new ones: plans and their pauses first, then messages, then opt-outs
--- (docs/decisions/0008). Returns how many are new.
-create function outbox_engine.record_reports(p_reports outbox_engine.report[], p_source text) returns integer
+-- (docs/decisions/0008). Returns what `outbox_take_reports` does, and the keys of the new ones as `keys`.
+create function outbox_engine.record_new_reports(p_reports outbox_engine.report[], p_source text)
+returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -109,12 +112,17 @@ declare
   v_ats timestamptz[];
   v_detours smallint[];
   v_ended_moves bigint[];
+  v_keys uuid[];
+  v_seconds double precision[];
+  v_traces text[];
 begin
   select
     array_agg(n.outbox_id), array_agg(n.dispatch_id), array_agg(n.provider), array_agg(n.status),
-    array_agg(n.code), array_agg(n.at)
-  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats
-  from outbox_engine.store_reports(p_reports, p_source, v_now) n;
+    array_agg(n.code), array_agg(n.at), array_agg(n.key),
+    array_agg(greatest(extract(epoch from least(n.at, v_now) - n.accepted_at), 0))
+      filter (where n.status = 'delivered' and n.accepted_at is not null)
+  into v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_keys, v_seconds
+  from outbox_engine.store_new_reports(p_reports, p_source, v_now) n;
 
   if v_outbox_ids is not null then
     if 'account' = any (v_effects) then
@@ -124,10 +132,12 @@ begin
       perform outbox_engine.end_account_pauses(v_dispatches, v_statuses, v_codes);
     end if;
 
-    select array_agg(o.id), array_agg(o.dispatch_id)
-    into v_locked_ids, v_present_dispatches
+    select array_agg(o.id), array_agg(o.dispatch_id),
+      array_agg(distinct o.trace_context) filter (where o.trace_context is not null)
+    into v_locked_ids, v_present_dispatches, v_traces
     from (
-      select id, dispatch_id from public.outbox where id = any (v_outbox_ids) order by id for update
+      select id, dispatch_id, trace_context
+      from public.outbox where id = any (v_outbox_ids) order by id for update
     ) o;
     -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
     -- report is of an earlier request.
@@ -155,7 +165,8 @@ begin
   if 'opt_out' = any (v_effects) then
     perform outbox_engine.apply_opt_out_codes(v_dispatches, v_outbox_ids, v_codes, v_ats, p_reports);
   end if;
-  return coalesce(cardinality(v_outbox_ids), 0);
+  return jsonb_build_object('new', coalesce(cardinality(v_outbox_ids), 0), 'keys', coalesce(v_keys, '{}'),
+    'delivered_seconds', v_seconds, 'traces', v_traces[1:128]);
 end
 $$;
 
@@ -189,7 +200,7 @@ begin
     from matched
     group by source
   loop
-    perform outbox_engine.record_reports(v_reports, v_source);
+    perform outbox_engine.record_new_reports(v_reports, v_source);
   end loop;
 end
 $$;
@@ -269,8 +280,9 @@ begin
 end
 $$;
 
--- Applies reports from a callback or a poll. Returns how many are new.
-create function outbox_engine.apply_reports(p_reports outbox_engine.report[], p_source text) returns integer
+-- Applies reports from a callback or a poll. Returns what `record_new_reports` does.
+create function outbox_engine.apply_new_reports(p_reports outbox_engine.report[], p_source text)
+returns jsonb
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
@@ -278,66 +290,6 @@ begin
     perform outbox_engine.record_heartbeat('webhook', '', '', '');
   end if;
   perform outbox_engine.accept_proven(p_reports, p_source);
-  return outbox_engine.record_reports(p_reports, p_source);
+  return outbox_engine.record_new_reports(p_reports, p_source);
 end
 $$;
-
--- Called by the webhook app for a group of callbacks and by the reconcile job for a page of the provider's
--- list. Takes arrays of one length, with '' for missing values; `p_raws` is the JSON text of each report.
--- Returns how many are new. All or nothing; a repetition changes nothing.
-create function public.outbox_record_reports(
-  p_source text, p_batch_ids text[], p_recipients text[], p_statuses text[], p_codes text[], p_ats text[],
-  p_references text[], p_raws text[]
-) returns integer
-language sql security definer set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off
-set plan_cache_mode = force_generic_plan
-as $$
-  select outbox_engine.apply_reports(
-    array_agg(
-      row(
-        r.batch_id, r.recipient, r.status, r.code, r.at, r.reference, r.raw, r.key
-      )::outbox_engine.report
-    ),
-    p_source
-  )
-  from (
-    select distinct on (key) x.batch_id, x.recipient, x.status, nullif(x.code, '')::integer as code,
-      nullif(x.at, '')::timestamptz as at,
-      case
-        when x.reference ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then x.reference::uuid
-      end as reference,
-      x.raw::jsonb as raw,
-      md5(concat_ws(
-        '|', x.batch_id, x.recipient, x.status, x.code, extract(epoch from nullif(x.at, '')::timestamptz)
-      ))::uuid as key
-    from unnest(p_batch_ids, p_recipients, p_statuses, p_codes, p_ats, p_references, p_raws)
-      x (batch_id, recipient, status, code, at, reference, raw)
-  ) r
-$$;
-
--- Called by the webhook app for callbacks that it could not read or the database refused. Keeps each once
--- and raises an alarm for new ones. `p_raws` is base64.
-create function public.outbox_keep_callbacks(p_whys text[], p_raws text[]) returns void
-language sql security definer set search_path = pg_catalog, pg_temp
-as $$
-  with kept as (
-    insert into outbox_engine.kept_callbacks (received_at, why, raw, digest)
-    select outbox_engine.now(), x.why, decode(x.raw, 'base64'), md5(x.raw)::uuid
-    from unnest(p_whys, p_raws) x (why, raw)
-    on conflict do nothing
-    returning why
-  )
-  select outbox_engine.alarm('callback.unusable', jsonb_build_object('count', count(*), 'why', min(why)))
-  from kept
-  having count(*) > 0
-$$;
-
--- Called by processes, with the server's key.
-revoke all on function
-  public.outbox_record_reports,
-  public.outbox_keep_callbacks
-from public, anon, authenticated, service_role;
-grant execute on function
-  public.outbox_record_reports,
-  public.outbox_keep_callbacks
-to service_role;
