@@ -11,11 +11,13 @@ import structlog
 import uvicorn
 
 from jobs.gateway.exposition import PATH, Exposition
+from jobs.runtime import listening
 from jobs.runtime.settings import SettingsError
 
 log = structlog.get_logger()
 
 _GOODBYE_SECONDS: Final = 1
+_BACKLOG: Final = 128
 
 
 @asynccontextmanager
@@ -54,9 +56,8 @@ async def serving(host: str, port: int, exposition: Exposition) -> AsyncIterator
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return listening.listen(host, port, backlog=_BACKLOG)
     except OSError as error:
         is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
         name = "METRICS_HOST" if is_host else "METRICS_PORT"

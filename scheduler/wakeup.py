@@ -48,12 +48,15 @@ class Deaf(Exception):
 
 
 def check_url(url: SecretStr) -> None:
-    """Raises SettingsError if ``url`` is not a connection string."""
+    """Raises SettingsError if ``url`` is not a connection string. The error repeats no part of it."""
     try:
-        conninfo_to_dict(url.get_secret_value())
+        host = str(conninfo_to_dict(url.get_secret_value()).get("host", ""))
     except psycopg.Error:
         # The error's text repeats the string, which may hold a password.
         raise SettingsError("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
+    # libpq ends the password at its first @. The rest becomes part of the host, which errors name.
+    if "@" in host[1:]:
+        raise SettingsError("OUTBOX_DB_URL: its password has an @ in it. Write %40 for it")
 
 
 class Wakeup:

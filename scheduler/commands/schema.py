@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Final
 
 import typer
+from pydantic import SecretStr
 from rich.table import Table
 
 from jobs.runtime import settings
@@ -121,7 +122,7 @@ def drop(*, yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove it now
     if url is None:
         typer.echo(statements, nl=False)
         raise WrongUsage("OUTBOX_DB_URL is not set, so nothing was removed: set it, or run this SQL in psql or the SQL editor")
-    if _remove(url.get_secret_value(), statements):
+    if _remove(url, statements):
         typer.echo("The outbox was removed. Its files in supabase/migrations stay: see docs/upgrading.md.")
     else:
         typer.echo("The outbox is not in this database; nothing was removed.")
@@ -179,18 +180,15 @@ def _uninstall_script() -> str:
         raise Failed(str(error)) from None
 
 
-def _remove(url: str, statements: str) -> bool:
+def _remove(url: SecretStr, statements: str) -> bool:
     """Run the statements. Returns False if there was nothing to remove: the script itself then does nothing."""
     import psycopg
-    from psycopg.conninfo import conninfo_to_dict
 
+    from scheduler.wakeup import check_url
+
+    check_url(url)
     try:
-        conninfo_to_dict(url)
-    except psycopg.Error:
-        # Its message repeats the connection string, and a password may be in it.
-        raise WrongUsage("OUTBOX_DB_URL: is not a PostgreSQL connection string") from None
-    try:
-        with psycopg.connect(url, connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
+        with psycopg.connect(url.get_secret_value(), connect_timeout=_CONNECT_SECONDS, autocommit=True) as connection:
             found = connection.execute("select to_regnamespace('outbox_engine') is not null").fetchone()
             connection.execute(statements.encode())
             return found == (True,)

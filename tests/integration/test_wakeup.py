@@ -182,8 +182,10 @@ async def test_missing_notices_are_logged_once(stack: LocalStack, monkeypatch: p
     assert "5432" in str(warning["reason"])
 
 
-def test_invalid_connection_string_is_refused_without_repeating_it() -> None:
+@pytest.mark.parametrize("url", ["postgres hunter2", "postgresql://postgres:p@hunter2@127.0.0.1:5432/postgres"])
+def test_invalid_connection_string_is_refused_without_repeating_it(url: str) -> None:
+    """An @ in a password that is not written as %40 moves the rest of the password into the host."""
     with pytest.raises(SettingsError, match="OUTBOX_DB_URL") as refused:
-        Wakeup(SecretStr("postgres hunter2"), Wakings())
+        Wakeup(SecretStr(url), Wakings())
 
     assert "hunter2" not in str(refused.value)

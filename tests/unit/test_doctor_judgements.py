@@ -239,9 +239,19 @@ def test_callback_for_a_test_verifies(provider: str, name: str) -> None:
     assert report.status in ("sent", "dispatched")
 
 
-@pytest.mark.parametrize(("left", "mark"), [(80.0, Mark.OK), (3.0, Mark.WARNING), ("certificate has expired", Mark.FAILED)])
-def test_certificate_is_judged_by_its_days(left: float | str, mark: Mark) -> None:
-    assert certificates.judge(left, Finder("callbacks"), "SINCH_CALLBACK_URL").mark is mark
+@pytest.mark.parametrize(
+    ("left", "mark", "advice"),
+    [
+        (80.0, Mark.OK, ""),
+        (3.0, Mark.WARNING, "see why it is not renewed"),
+        (certificates.Refused("certificate has expired"), Mark.FAILED, "renew or complete it: providers refuse it"),
+        ("wrong version number", Mark.FAILED, "check the port of SINCH_CALLBACK_URL: does your TLS proxy listen there?"),
+    ],
+)
+def test_certificate_is_judged_by_its_days(left: float | certificates.Refused | str, mark: Mark, advice: str) -> None:
+    found = certificates.judge(left, Finder("callbacks"), "SINCH_CALLBACK_URL")
+
+    assert (found.mark, found.advice) == (mark, advice)
 
 
 # Sending

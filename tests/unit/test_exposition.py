@@ -1,6 +1,7 @@
 """`GET /metrics`: names, formats, who may read, and a database that is away."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as families
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.exposition import Exposition
 from jobs.gateway.measures import Measures
 from jobs.runtime import metrics
+from scheduler.metrics_server import serving
 
 ANSWER: Mapping[str, Any] = {
     "queue": {"due": 3, "scheduled": 2, "sending": 1, "ambiguous": 0},
@@ -163,3 +166,15 @@ async def test_a_token_is_needed_wherever_it_is_set(authorization: str, status: 
 
     assert (answer.status_code, database.calls) == (status, int(status == 200))
     assert (await scraped(exposition(database, token="right"))).status_code == 401
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+async def test_all_addresses_include_those_of_ipv4() -> None:
+    """Private networks of platforms have IPv6, IPv4 or both."""
+    exposition = Exposition(Database().read, token=None, schema=2)
+    with capture_logs() as logs:
+        async with serving("::", 0, exposition), httpx.AsyncClient(trust_env=False) as client:
+            urls = [f"http://{host}:{logs[0]['port']}/metrics" for host in ("127.0.0.1", "[::1]")]
+            answers = [(await client.get(url)).status_code for url in urls]
+
+    assert answers == [200, 200]

@@ -104,6 +104,7 @@ def test_drop_without_a_connection_names_the_setting(monkeypatch: pytest.MonkeyP
     [
         ("postgresql://user:hidden@127.0.0.1:9/postgres", 1, "nothing was removed"),
         ("not a url, password=hidden", 2, "OUTBOX_DB_URL: is not a PostgreSQL connection string"),
+        ("postgresql://user:a@hidden@127.0.0.1:9/postgres", 2, "OUTBOX_DB_URL: its password has an @ in it"),
     ],
 )
 def test_drop_that_cannot_connect_is_one_line(
