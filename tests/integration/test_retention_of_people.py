@@ -173,6 +173,8 @@ def test_settings_default_to_those_of_rows() -> None:
         "callbacks": 30,
         "consents": 1826,
         "imports": 1,
+        "audit": 400,
+        "figures": 800,
     }
 
 

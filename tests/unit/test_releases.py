@@ -66,7 +66,8 @@ def test_this_checkout_can_be_read() -> None:
 
 def released_files() -> dict[str, bytes]:
     folder = ROOT / "supabase"
-    paths = [folder / MANIFEST, folder / UNINSTALL, *(folder / MIGRATIONS).iterdir(), *(folder / TYPES).iterdir()]
+    paths = [folder / MANIFEST, folder / UNINSTALL]
+    paths += [path for part in (MIGRATIONS, TYPES, "examples") for path in (folder / part).iterdir()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
