@@ -8268,7 +8268,10 @@ begin
         or lower(e.report ->> 'status') = 'undeliverable')
       or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
         and outbox_engine.says_handed_on(e.status)
-      or not p.is_present and p_class = 'network' and p.class = 'network'
+      or not p.is_present and p.class = 'network' and (
+        p_class = 'network'
+        -- No proof on this route.
+        or e.id > v_retried and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true)
       or not p.is_present and e.id > v_retried and outbox_engine.may_have_arrived(o, e, p.class)
     )
   );
@@ -8352,7 +8355,7 @@ begin
         where r.outbox_id = p_outbox_id and r.event = 'retried' and r.id > e.id)
       and exists (
         select from public.outbox_events r
-        where r.outbox_id = p_outbox_id and r.dispatch_id = d.id and r.event = 'report' and r.id < e.id
+        where r.outbox_id = p_outbox_id and r.dispatch_id = d.id and r.event = 'report'
           and outbox_engine.proof_class(d.provider, r.status, r.status_code) in ('stopped', 'network')));
 end
 $$;
@@ -8388,17 +8391,24 @@ begin
 end
 $$;
 
+create function outbox_engine.end_waits_in_doubt(p_ids bigint[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if outbox_engine.has_routes() then
+    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(p_ids), p_now);
+  end if;
+  perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(p_ids), p_now);
+end
+$$;
+
 create function outbox_engine.end_moves_in_doubt(p_dispatches uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-declare
-  v_ids constant bigint[] := array(
-    select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches));
 begin
-  if outbox_engine.has_routes() then
-    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(v_ids), p_now);
-  end if;
-  perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(v_ids), p_now);
+  perform outbox_engine.end_waits_in_doubt(array(
+    select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)
+  ), p_now);
 end
 $$;
 
@@ -10865,8 +10875,11 @@ begin
     v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_statuses);
     perform outbox_engine.advance_statuses(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
-    if v_detours is not null then
-      perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+    if not v_statuses <@ array['delivered', 'dispatched', 'sent'] then
+      perform outbox_engine.end_waits_in_doubt(v_outbox_ids, v_now);
+      if v_detours is not null then
+        perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+      end if;
     end if;
     if not v_all_are_present then
       perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);
@@ -14232,12 +14245,25 @@ as $$
   end
 $$;
 
-create function outbox_engine.may_have_arrived_after_all(o public.outbox) returns boolean
+create function outbox_engine.may_have_arrived_after_all(p_id bigint) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_retried constant bigint := outbox_engine.last_retried(p_id);
 begin
-  return o.status = 'aborted' and o.dispatch_id is not null
-    and outbox_engine.has_report_against_move(o, 'stopped');
+  return exists (select from outbox_engine.duplicate_sends x where x.outbox_id = p_id) or exists (
+    select
+    from public.outbox_events a
+    cross join lateral (
+      select bool_or(e.status in ('failed', 'rejected', 'deleted', 'cancelled')) as is_ended,
+        bool_or(e.status = 'aborted') as is_stopped,
+        bool_or(outbox_engine.says_handed_on(e.status)) as is_handed_on
+      from public.outbox_events e
+      where e.outbox_id = p_id and e.event = 'report' and e.dispatch_id = a.dispatch_id and e.id > v_retried
+    ) r
+    where a.outbox_id = p_id and a.event = 'accepted' and a.id > v_retried
+      and r.is_ended is not true and (r.is_stopped and not r.is_handed_on) is not true
+  );
 end
 $$;
 
@@ -14264,7 +14290,7 @@ begin
           o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null,
           v_now),
         case
-          when not p_force and outbox_engine.may_have_arrived_after_all(o) then 'may_have_arrived'
+          when not p_force and outbox_engine.may_have_arrived_after_all(a.id) then 'may_have_arrived'
         end
       ) as problem
     from (select distinct unnest(p_ids) as id) a

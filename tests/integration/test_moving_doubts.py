@@ -9,7 +9,7 @@ from tests.calls import accept, claim_lookups, mark_ambiguous, record_lookup, re
 from tests.engine import column, history, insert, later, number
 from tests.moving import THIRD, alarms, batch_of, begin, claim_of, moves, only, say, sent
 from tests.races import overlap
-from tests.shares import FIRST, SECOND, pause
+from tests.shares import FIRST, SECOND, Named, pause
 from tests.stack import Connection
 
 
@@ -24,6 +24,17 @@ def _three_plans(db: Connection) -> Iterator[None]:
 def taken_by_others(db: Connection) -> list[object]:
     """What the plans take to which a message may move from the first."""
     return [*claim_of(db, SECOND), *claim_of(db, THIRD)]
+
+
+def retries(db: Connection, row: int) -> list[str]:
+    """The outcomes of a retry without force, and then of one with it."""
+    return [
+        str(outcome)
+        for force in (False, True)
+        for (outcome,) in db.execute(
+            "select public.outbox_retry(array[%s::bigint], %s, null, false) -> 0 ->> 'outcome'", [row, force]
+        )
+    ]
 
 
 @pytest.mark.parametrize("code", [402, 404])
@@ -152,15 +163,7 @@ def test_retry_of_a_doubtful_move_takes_force(db: Connection, doubt: str) -> Non
     say(db, former, "aborted", 402)
     assert column(db, "status", row) == "aborted"
 
-    outcomes = [
-        outcome
-        for force in (False, True)
-        for (outcome,) in db.execute(
-            "select public.outbox_retry(array[%s::bigint], %s, null, false) -> 0 ->> 'outcome'", [row, force]
-        )
-    ]
-
-    assert outcomes == ["may_have_arrived", "retried"]
+    assert retries(db, row) == ["may_have_arrived", "retried"]
 
 
 def test_halves_that_wait_again_end_their_moves(db: Connection) -> None:
@@ -280,3 +283,78 @@ def test_text_handed_on_ends_a_retry(db: Connection, said: str) -> None:
     later(db, "20 minutes")
     assert claim_of(db, SECOND) + taken_by_others(db) == []
     assert (column(db, "status", row), moves(db, row)) == ("aborted", [])
+
+
+@pytest.mark.parametrize("named", [FIRST, SECOND])
+def test_refusal_that_was_wrong_ends_the_move(db: Connection, named: Named) -> None:
+    """A report that was a proof, and another one that it was handed on, come for the request that was said to be refused."""
+    pause(db, FIRST if named == SECOND else SECOND, "operator", 3600)
+    (row,) = insert(db)
+    refused = only(claim_of(db, named))
+    refuse(db, refused)
+    accept(db, refused, batch_of(refused))
+
+    say(db, refused, "aborted", 402 if named == FIRST else 1100)
+    say(db, refused, "dispatched")
+
+    db.execute("delete from outbox_engine.plan_pauses")
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert column(db, "status", row) == "aborted"
+
+
+def test_temporary_failure_is_not_tried_despite_doubt(db: Connection) -> None:
+    """A former request was handed on, so that of the two the one that may be tried again does not matter."""
+    row, former = sent(db, SECOND)
+    say(db, former, "aborted", 1100)
+    latter = only(claim_of(db, FIRST))
+    say(db, former, "dispatched")
+    accept(db, latter, "B2")
+
+    report(db, "B2", number(0), "aborted", 404)
+
+    later(db, "20 minutes")
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert column(db, "status", row) == "aborted"
+
+
+def test_network_failure_of_a_former_request_ends_the_move(db: Connection) -> None:
+    """The route does not take it for a proof."""
+    row, former = sent(db)
+    say(db, former, "aborted", 402)
+    latter = only(claim_of(db, SECOND))
+    say(db, former, "failed", 60)
+
+    release(db, latter)
+
+    assert taken_by_others(db) == []
+    assert column(db, "status", row) == "failed"
+
+
+@pytest.mark.parametrize("doubt", ["a second batch", "handed on", "accepted after all"])
+def test_retry_of_a_failure_in_doubt_takes_force(db: Connection, doubt: str) -> None:
+    """Its last request failed or was refused, and another one may have arrived."""
+    row, former = sent(db)
+    if doubt == "a second batch":
+        accept(db, former, "B-again")
+        say(db, former, "failed", 60)
+    else:
+        say(db, former, "aborted", 402)
+        refuse(db, only(claim_of(db, SECOND)))
+        latter = only(claim_of(db, THIRD))
+        if doubt == "handed on":
+            say(db, former, "dispatched")
+        refuse(db, latter)
+        if doubt == "accepted after all":
+            accept(db, latter, "B3")
+    assert column(db, "status", row) == "failed"
+
+    assert retries(db, row) == ["may_have_arrived", "retried"]
+
+
+@pytest.mark.parametrize("code", [405, 257])
+def test_retry_of_a_stopped_message_takes_no_force(db: Connection, code: int) -> None:
+    """Nothing contradicts the one report, although it moves nothing."""
+    row, dispatch = sent(db)
+    say(db, dispatch, "aborted", code)
+
+    assert retries(db, row) == ["retried", "not_final"]

@@ -371,7 +371,9 @@ async def test_two_operators_retrying_make_one_new_attempt(
     await rig.tick("dispatch")
     as_engine(db, "update public.outbox set status = 'failed', finalized_at = now()")
 
-    one, other = await asyncio.gather(retry(operating, *ids), retry(operating, *reversed(ids)))
+    one, other = await asyncio.gather(
+        retry(operating, *ids, force=True), retry(operating, *reversed(ids), force=True)
+    )
     await rig.tick("dispatch")
 
     assert sum(outcome.done for outcome in (*one, *other)) == 50
@@ -387,7 +389,7 @@ async def test_message_with_open_request_cannot_be_retried(
     await rig.tick("dispatch")
     first = column(db, "batch_id", row)
     as_engine(db, "update public.outbox set status = 'failed', finalized_at = now()")
-    await retry(operating, row)
+    await retry(operating, row, force=True)
     rig.simulator.add(faults.reset_after_accepting())
     await rig.tick("dispatch")
     at = datetime(2026, 1, 1, tzinfo=UTC)

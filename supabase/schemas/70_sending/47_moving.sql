@@ -46,7 +46,10 @@ begin
         or lower(e.report ->> 'status') = 'undeliverable')
       or p.is_present and p_class = 'stopped' and p.class is distinct from 'stopped'
         and outbox_engine.says_handed_on(e.status)
-      or not p.is_present and p_class = 'network' and p.class = 'network'
+      or not p.is_present and p.class = 'network' and (
+        p_class = 'network'
+        -- No proof on this route.
+        or e.id > v_retried and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true)
       or not p.is_present and e.id > v_retried and outbox_engine.may_have_arrived(o, e, p.class)
     )
   );
@@ -138,7 +141,7 @@ begin
         where r.outbox_id = p_outbox_id and r.event = 'retried' and r.id > e.id)
       and exists (
         select from public.outbox_events r
-        where r.outbox_id = p_outbox_id and r.dispatch_id = d.id and r.event = 'report' and r.id < e.id
+        where r.outbox_id = p_outbox_id and r.dispatch_id = d.id and r.event = 'report'
           and outbox_engine.proof_class(d.provider, r.status, r.status_code) in ('stopped', 'network')));
 end
 $$;
@@ -178,19 +181,28 @@ begin
 end
 $$;
 
+-- Of these messages, those that wait again although something that was heard of another of their requests
+-- speaks against it end as the best report says. Called behind whatever has messages wait again.
+create function outbox_engine.end_waits_in_doubt(p_ids bigint[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+begin
+  if outbox_engine.has_routes() then
+    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(p_ids), p_now);
+  end if;
+  perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(p_ids), p_now);
+end
+$$;
+
 -- Called where the latest request of messages came to nothing, so that they wait again: while it was open, a
 -- report may have said that an earlier one did not, or a second batch of it may have been found.
 create function outbox_engine.end_moves_in_doubt(p_dispatches uuid[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
-declare
-  v_ids constant bigint[] := array(
-    select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches));
 begin
-  if outbox_engine.has_routes() then
-    perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(v_ids), p_now);
-  end if;
-  perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(v_ids), p_now);
+  perform outbox_engine.end_waits_in_doubt(array(
+    select m.outbox_id from outbox_engine.dispatch_members m where m.dispatch_id = any (p_dispatches)
+  ), p_now);
 end
 $$;
 

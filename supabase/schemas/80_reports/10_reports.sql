@@ -155,8 +155,11 @@ begin
     v_ended_moves := outbox_engine.find_ended_moves(v_outbox_ids, v_statuses);
     perform outbox_engine.advance_statuses(
       v_outbox_ids, v_dispatches, v_providers, v_statuses, v_codes, v_ats, v_detours, v_ended_moves, v_now);
-    if v_detours is not null then
-      perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+    if not v_statuses <@ array['delivered', 'dispatched', 'sent'] then
+      perform outbox_engine.end_waits_in_doubt(v_outbox_ids, v_now);
+      if v_detours is not null then
+        perform outbox_engine.log_moves(v_outbox_ids, v_dispatches, v_detours, v_now);
+      end if;
     end if;
     if not v_all_are_present then
       perform outbox_engine.record_late_deliveries(v_outbox_ids, v_dispatches, v_statuses, v_now);

@@ -94,14 +94,29 @@ as $$
   end
 $$;
 
--- Whether the text of an ended message may have arrived although its status says that it was stopped:
--- something that was heard of it speaks against that, or the provider has a second batch of it.
-create function outbox_engine.may_have_arrived_after_all(o public.outbox) returns boolean
+-- Whether the text of an ended message may have arrived although its status says otherwise: the provider has
+-- a second batch of it, or accepted one of its requests of which no report says that it came to nothing, or
+-- of which one report says that it was stopped and another one that it was handed on. After an operator had
+-- it sent again, only what was heard since counts.
+create function outbox_engine.may_have_arrived_after_all(p_id bigint) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
+declare
+  v_retried constant bigint := outbox_engine.last_retried(p_id);
 begin
-  return o.status = 'aborted' and o.dispatch_id is not null
-    and outbox_engine.has_report_against_move(o, 'stopped');
+  return exists (select from outbox_engine.duplicate_sends x where x.outbox_id = p_id) or exists (
+    select
+    from public.outbox_events a
+    cross join lateral (
+      select bool_or(e.status in ('failed', 'rejected', 'deleted', 'cancelled')) as is_ended,
+        bool_or(e.status = 'aborted') as is_stopped,
+        bool_or(outbox_engine.says_handed_on(e.status)) as is_handed_on
+      from public.outbox_events e
+      where e.outbox_id = p_id and e.event = 'report' and e.dispatch_id = a.dispatch_id and e.id > v_retried
+    ) r
+    where a.outbox_id = p_id and a.event = 'accepted' and a.id > v_retried
+      and r.is_ended is not true and (r.is_stopped and not r.is_handed_on) is not true
+  );
 end
 $$;
 
@@ -134,7 +149,7 @@ begin
           o, coalesce(outbox_engine.is_open(d.state), false), p_force, p_expires_in_seconds is not null,
           v_now),
         case
-          when not p_force and outbox_engine.may_have_arrived_after_all(o) then 'may_have_arrived'
+          when not p_force and outbox_engine.may_have_arrived_after_all(a.id) then 'may_have_arrived'
         end
       ) as problem
     from (select distinct unnest(p_ids) as id) a
