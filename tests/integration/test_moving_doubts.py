@@ -358,3 +358,20 @@ def test_retry_of_a_stopped_message_takes_no_force(db: Connection, code: int) ->
     say(db, dispatch, "aborted", code)
 
     assert retries(db, row) == ["retried", "not_final"]
+
+
+@pytest.mark.parametrize("heard", [None, "dispatched", "failed"])
+def test_repeated_request_ends_an_operators_retry(db: Connection, heard: str | None) -> None:
+    """The second batch of the former request is found while the new one is open, which comes to nothing."""
+    row, former = sent(db)
+    say(db, former, "failed", 60)
+    assert retries(db, row) == ["retried", "not_final"]
+    again = only(claim_of(db, FIRST))
+    accept(db, former, "B-again")
+    if heard:
+        report(db, "B-again", former["recipients"][0], heard, reference=former["dispatch_id"])
+
+    release(db, again)
+
+    assert claim_of(db, FIRST) + taken_by_others(db) == []
+    assert (column(db, "status", row), column(db, "batch_id", row)) == (heard or "sent", "B-again")

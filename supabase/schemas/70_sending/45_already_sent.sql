@@ -112,3 +112,53 @@ begin
   join outbox_engine.dispatches d on d.id = c.dispatch_id;
 end
 $$;
+
+-- Called behind whatever has messages wait again. Those of which a second batch was found while their latest
+-- request was open, and since an operator had them sent again, were sent by that batch. The caller locked
+-- them.
+create function outbox_engine.adopt_second_batches(p_ids bigint[], p_now timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_adopted bigint[];
+begin
+  if p_ids is null or not exists (select from outbox_engine.duplicate_sends where outbox_id = any (p_ids)) then
+    return;
+  end if;
+  with adopted as (
+    update public.outbox o
+    set
+      dispatch_id = x.dispatch_id, batch_id = x.batch_id, sent_at = p_now,
+      reported_rank = null, reported_at = null, status_code = null
+    from unnest(p_ids) n (id)
+    cross join lateral (
+      select e.dispatch_id, e.batch_id
+      from public.outbox_events e
+      join outbox_engine.dispatch_members m on m.dispatch_id = e.dispatch_id and m.outbox_id = n.id
+      where e.outbox_id = n.id and e.event = 'duplicate_send'
+        and e.id > outbox_engine.last_retried(n.id)
+      order by e.id desc
+      limit 1
+    ) x
+    where o.id = n.id and o.status in ('pending', 'scheduled')
+    returning o.id
+  )
+  select array_agg(id) into v_adopted from adopted;
+  if v_adopted is null then
+    return;
+  end if;
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'accepted', null, null, null, null)::outbox_engine.status_change), 'engine', p_now)
+  from unnest(v_adopted) id;
+  -- What was heard of the batch before.
+  perform outbox_engine.advance_statuses(
+    array_agg(e.outbox_id), array_agg(e.dispatch_id), array_agg(d.provider), array_agg(e.status),
+    array_agg(e.status_code), array_agg(e.occurred_at), null, null, p_now)
+  from unnest(v_adopted) a (id)
+  cross join lateral (select x.dispatch_id, x.batch_id from public.outbox x where x.id = a.id limit 1) o
+  join public.outbox_events e
+    on e.outbox_id = a.id and e.dispatch_id = o.dispatch_id and e.batch_id = o.batch_id and e.event = 'report'
+  join outbox_engine.dispatches d on d.id = e.dispatch_id
+  having count(*) > 0;
+end
+$$;

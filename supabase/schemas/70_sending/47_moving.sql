@@ -182,7 +182,8 @@ end
 $$;
 
 -- Of these messages, those that wait again although something that was heard of another of their requests
--- speaks against it end as the best report says. Called behind whatever has messages wait again.
+-- speaks against it end as the best report says, or were sent by a second batch. Called behind whatever has
+-- messages wait again.
 create function outbox_engine.end_waits_in_doubt(p_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -191,6 +192,7 @@ begin
     perform outbox_engine.end_waiting(outbox_engine.moves_in_doubt(p_ids), p_now);
   end if;
   perform outbox_engine.end_waiting(outbox_engine.retries_in_doubt(p_ids), p_now);
+  perform outbox_engine.adopt_second_batches(p_ids, p_now);
 end
 $$;
 
