@@ -371,9 +371,7 @@ async def test_two_operators_retrying_make_one_new_attempt(
     await rig.tick("dispatch")
     as_engine(db, "update public.outbox set status = 'failed', finalized_at = now()")
 
-    one, other = await asyncio.gather(
-        retry(operating, *ids, force=True), retry(operating, *reversed(ids), force=True)
-    )
+    one, other = await asyncio.gather(retry(operating, *ids, force=True), retry(operating, *reversed(ids), force=True))
     await rig.tick("dispatch")
 
     assert sum(outcome.done for outcome in (*one, *other)) == 50
