@@ -317,7 +317,7 @@ def test_temporary_failure_is_not_tried_despite_doubt(db: Connection) -> None:
     assert column(db, "status", row) == "aborted"
 
 
-def test_network_failure_of_a_former_request_ends_the_move(db: Connection) -> None:
+def test_network_failure_of_former_request_ends_move(db: Connection) -> None:
     """The route does not take it for a proof."""
     row, former = sent(db)
     say(db, former, "aborted", 402)
