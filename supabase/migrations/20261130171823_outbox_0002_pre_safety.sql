@@ -8234,7 +8234,8 @@ as $$
 declare
   v_adopted bigint[];
 begin
-  if p_ids is null or not exists (select from outbox_engine.duplicate_sends where outbox_id = any (p_ids)) then
+  if p_ids is null
+    or not exists (select from outbox_engine.duplicate_sends where outbox_id = any (p_ids)) then
     return;
   end if;
   with adopted as (
@@ -10903,10 +10904,7 @@ begin
     select array_agg(o.id), array_agg(o.dispatch_id),
       array_agg(distinct o.trace_context) filter (where o.trace_context is not null)
     into v_locked_ids, v_present_dispatches, v_traces
-    from (
-      select id, dispatch_id, trace_context
-      from public.outbox where id = any (v_outbox_ids) order by id for update
-    ) o;
+    from (select m.* from public.outbox m where m.id = any (v_outbox_ids) order by m.id for update) o;
     -- One report on the present request of each message, as in nearly all calls: no message is gone, and no
     -- report is of an earlier request.
     v_all_are_present := v_locked_ids is not distinct from v_outbox_ids
@@ -10914,8 +10912,7 @@ begin
     if not v_all_are_present and cardinality(coalesce(v_locked_ids, '{}'))
       < (select count(distinct id) from unnest(v_outbox_ids) id) then
       -- Retention deleted some of these messages meanwhile, so their events go too.
-      delete from public.outbox_events e
-      where e.outbox_id = any (v_outbox_ids)
+      delete from public.outbox_events e where e.outbox_id = any (v_outbox_ids)
         and not exists (select from public.outbox o where o.id = e.outbox_id);
     end if;
     v_detours := outbox_engine.find_moves(

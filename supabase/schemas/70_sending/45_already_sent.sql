@@ -122,7 +122,8 @@ as $$
 declare
   v_adopted bigint[];
 begin
-  if p_ids is null or not exists (select from outbox_engine.duplicate_sends where outbox_id = any (p_ids)) then
+  if p_ids is null
+    or not exists (select from outbox_engine.duplicate_sends where outbox_id = any (p_ids)) then
     return;
   end if;
   with adopted as (
