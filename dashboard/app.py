@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard import protection, routes
+from dashboard.driving import Driver
 from dashboard.live import Live
 from dashboard.pages import errors
 from dashboard.rendering import Rendering
@@ -62,6 +63,7 @@ def create_dashboard(
         operating=operating,
         door=door,
         live=Live(lambda: _state(operating, host)),
+        driver=Driver(operating),
         rendering=Rendering(),
         project=host,
         navigation=routes.navigation(),
@@ -135,6 +137,7 @@ class Dashboard:
     async def aclose(self) -> None:
         """End live pages and close connections."""
         self.live.close()
+        await self._services.driver.aclose()
         for way in self._closing:
             await way.aclose()
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from dashboard.pages import message, now, pausing, plumbing, signing
+from dashboard.pages import bulk, message, message_actions, messages, new_message, now, pausing, plumbing, signing
 from dashboard.roles import Role
 from dashboard.visit import Visit
 
@@ -37,8 +37,18 @@ NAVIGATION: Final = (
 
 SCREENS: Final = (
     Screen("/", "GET", Role.VIEWER, now.show),
+    Screen("/messages", "GET", Role.VIEWER, messages.show),
+    Screen("/messages/new", "GET", Role.OPERATOR, new_message.ask),
+    Screen("/messages/new", "POST", Role.OPERATOR, new_message.send),
+    Screen("/messages/act", "GET", Role.OPERATOR, message_actions.ask),
+    Screen("/messages/act", "POST", Role.OPERATOR, message_actions.act),
     Screen("/messages/{id}", "GET", Role.VIEWER, message.show),
     Screen("/messages/{id}/text", "POST", Role.OPERATOR, message.show_text),
+    Screen("/bulk", "GET", Role.VIEWER, bulk.show_all),
+    Screen("/bulk/new", "GET", Role.OPERATOR, bulk.ask),
+    Screen("/bulk/new", "POST", Role.OPERATOR, bulk.start),
+    Screen("/bulk/{id}", "GET", Role.VIEWER, bulk.show),
+    Screen("/bulk/{id}/stop", "POST", Role.OPERATOR, bulk.stop),
     Screen("/pause", "GET", Role.OPERATOR, pausing.ask_pause),
     Screen("/pause", "POST", Role.OPERATOR, pausing.pause),
     Screen("/resume", "GET", Role.OPERATOR, pausing.ask_resume),

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from dashboard import forms
+from dashboard.driving import Driver
 from dashboard.live import Live
 from dashboard.rendering import Rendering
 from dashboard.roles import Person
@@ -31,6 +32,7 @@ class Services:
     operating: Operating
     door: Door
     live: Live
+    driver: Driver
     rendering: Rendering
     project: str
     navigation: tuple[tuple[str, str], ...]

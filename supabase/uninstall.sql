@@ -67,6 +67,8 @@ declare
         'outbox_stop_bulk(bigint)',
         'outbox_list_bulk(bigint,integer)',
         'outbox_tend_dashboard(text,integer)',
+        'outbox_reschedule_messages(bigint[],timestamp with time zone,boolean)',
+        'outbox_send_test_message(jsonb)',
         'outbox_list_messages(jsonb,bigint,integer)',
         'outbox_decide_replies(text[],boolean,boolean)',
         'outbox_discard_import(uuid)',

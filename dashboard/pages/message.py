@@ -16,6 +16,10 @@ from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.times import all_in_utc
 
 _MOST_ID: Final = 2**63 - 1
+_RETRIED: Final = frozenset(
+    {"delivered", "failed", "rejected", "aborted", "expired", "deleted", "unknown", "cancelled", "suppressed"}
+)
+"""A forced retry takes those that were delivered or cancelled."""
 _FACTS: Final = (
     ("channel", "Channel"), ("sender", "Sender"), ("template", "Template"), ("campaign", "Campaign"), ("route", "Route"),
     ("priority", "Priority"), ("parts", "Parts"), ("attempts", "Attempts"), ("batch_id", "Batch"),
@@ -112,7 +116,19 @@ def _page(visit: Visit, trace: Trace, text: ShownText | None = None) -> Response
         suppressed=None if trace.suppressed is None else scrub(trace.suppressed),
         duplicates=len(trace.duplicate_sends),
         text=text,
+        actions=actions_of(message) if visit.is_operator else [],
     )
+
+
+def actions_of(message: Mapping[str, Any]) -> list[str]:
+    """The actions that the state of a message allows. The database has the last word."""
+    state, is_asked = message["status"], message.get("cancel_requested_at") is not None
+    can = {
+        "retry": state in _RETRIED and not message.get("secret"),
+        "cancel": state in {"scheduled", "pending"} or (state == "sending" and not is_asked),
+        "reschedule": state in {"scheduled", "pending"} and not message.get("campaign"),
+    }
+    return [action for action, is_possible in can.items() if is_possible]
 
 
 def _fact(visit: Visit, message: Mapping[str, Any], key: str) -> str:

@@ -212,6 +212,13 @@ class Operating:
         answer = await self._rpc.call("outbox_cancel", {"p_ids": list(ids), "p_dry_run": dry_run})
         return tuple(Outcome(**row) for row in answer)
 
+    async def reschedule(self, ids: Sequence[int], send_at: datetime, *, dry_run: bool = False) -> tuple[Outcome, ...]:
+        """Move waiting messages to another time. An expiry moves along."""
+        answer = await self._rpc.call(
+            "outbox_reschedule_messages", {"p_ids": list(ids), "p_send_at": send_at.isoformat(), "p_dry_run": dry_run}
+        )
+        return tuple(Outcome(**row) for row in answer)
+
     async def send_held(self, ids: Sequence[int], *, dry_run: bool = False) -> tuple[Outcome, ...]:
         """Have held messages sent: they are not the ones that the provider accepted."""
         answer = await self._rpc.call("outbox_send_held", {"p_ids": list(ids), "p_dry_run": dry_run})

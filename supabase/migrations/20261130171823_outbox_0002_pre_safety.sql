@@ -31,11 +31,12 @@ declare
     'outbox_prepare_erasure', 'outbox_preview_bulk', 'outbox_read_campaign_report', 'outbox_record_clocks',
     'outbox_record_event_results', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
     'outbox_remove_event_endpoint', 'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events',
-    'outbox_reschedule', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
-    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_set_event_endpoint',
-    'outbox_set_route', 'outbox_set_sender', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk',
-    'outbox_take_reports', 'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event',
-    'outbox_try_auth_hook', 'outbox_verdict', 'outbox_write_members'
+    'outbox_reschedule', 'outbox_reschedule_messages', 'outbox_resume_restored', 'outbox_rotate_event_secret',
+    'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
+    'outbox_send_test_message', 'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender',
+    'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk', 'outbox_take_reports',
+    'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event', 'outbox_try_auth_hook',
+    'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -18020,6 +18021,43 @@ as $$
   ) b
 $$;
 
+create function public.outbox_reschedule_messages(p_ids bigint[], p_send_at timestamptz, p_dry_run boolean)
+returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_outcomes jsonb;
+begin
+  perform outbox_engine.check_bulk('reschedule', jsonb_build_object('send_at', p_send_at));
+  v_outcomes := outbox_engine.reschedule_each(p_ids, p_send_at, p_dry_run);
+  if not p_dry_run then
+    perform outbox_engine.audit_outcomes('reschedule_messages', v_outcomes);
+  end if;
+  return v_outcomes;
+end
+$$;
+
+create function public.outbox_send_test_message(p_message jsonb) returns bigint
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_message constant jsonb := jsonb_strip_nulls(coalesce(outbox_engine.given_json(p_message), '{}'));
+  v_id bigint;
+begin
+  insert into public.outbox (recipient, body, template, parameters, priority, idempotency_key, metadata)
+  values (
+    v_message ->> 'recipient', v_message ->> 'body', v_message ->> 'template', v_message -> 'parameters',
+    (v_message ->> 'priority')::smallint, v_message ->> 'idempotency_key', '{"test": true}')
+  on conflict (idempotency_key) do nothing
+  returning id into v_id;
+  if v_id is null then
+    return (select o.id from public.outbox o where o.idempotency_key = v_message ->> 'idempotency_key');
+  end if;
+  perform outbox_engine.audit_change('send_test_message', v_id::text);
+  return v_id;
+end
+$$;
+
 create function public.outbox_list_audit(p_filter jsonb, p_before bigint, p_most integer) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -18382,6 +18420,8 @@ revoke all on function public.outbox_delivery_figures from public, anon, authent
 grant execute on function public.outbox_delivery_figures to service_role;
 revoke all on function public.outbox_preview_bulk, public.outbox_start_bulk, public.outbox_continue_bulk, public.outbox_stop_bulk, public.outbox_list_bulk from public, anon, authenticated, service_role;
 grant execute on function public.outbox_preview_bulk, public.outbox_start_bulk, public.outbox_continue_bulk, public.outbox_stop_bulk, public.outbox_list_bulk to service_role;
+revoke all on function public.outbox_reschedule_messages, public.outbox_send_test_message from public, anon, authenticated, service_role;
+grant execute on function public.outbox_reschedule_messages, public.outbox_send_test_message to service_role;
 revoke all on function public.outbox_list_audit from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_audit to service_role;
 revoke all on function public.outbox_list_suppressions from public, anon, authenticated, service_role;

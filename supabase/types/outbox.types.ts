@@ -1327,6 +1327,14 @@ export type OutboxDatabase = {
         }
         Returns: RescheduleAnswer
       }
+      outbox_reschedule_messages: {
+        Args: {
+          p_ids: number[]
+          p_send_at: string
+          p_dry_run: boolean
+        }
+        Returns: Json
+      }
       outbox_resume: {
         Args: {
           p_provider: string
@@ -1393,6 +1401,12 @@ export type OutboxDatabase = {
           p_digest: string
         }
         Returns: Json
+      }
+      outbox_send_test_message: {
+        Args: {
+          p_message: Json
+        }
+        Returns: number
       }
       outbox_set_event_endpoint: {
         Args: {

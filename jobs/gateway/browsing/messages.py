@@ -183,6 +183,15 @@ class MessageCalls(Calls):
         """How many messages match, counted up to ``most``."""
         return Count(**await self._rpc.call("outbox_count_messages", {"p_filter": wanted.as_json(), "p_most": most}))
 
+    async def send_test(self, message: Mapping[str, Any]) -> int:
+        """Insert a message as an app does, marked as a test, and return its id.
+
+        Its keys are ``recipient``, ``body``, ``template``, ``parameters``, ``priority`` and ``idempotency_key``. The same key
+        again returns the same id.
+        """
+        number: int = await self._rpc.call("outbox_send_test_message", {"p_message": dict(message)})
+        return number
+
     async def conversation(
         self, recipient: str, before: str | None = None, most: int = 50, *, texts: bool = False
     ) -> Conversation:

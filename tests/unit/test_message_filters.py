@@ -1,0 +1,76 @@
+"""Filters of messages in the address of a page."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+
+from dashboard.filters import Asked, chips_of, query_of, read_query
+
+NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
+NUMBER = "+14155550123"
+
+
+def asked(query: str, *, numbers: bool = True) -> Asked:
+    return read_query(parse_qsl(query), now=NOW, numbers=numbers)
+
+
+def test_filter_comes_back_from_its_address() -> None:
+    found = asked(
+        "number=%2B14155550123&status=failed,expired&code=402&country=us&campaign=spring&plan=sinch:main&priority=urgent"
+        "&from=2026-11-30T00:00Z&to=2026-12-01T00:00Z&key=a%26b&batch=b1&meta=order%3D42&meta=name%3DAda"
+    ).wanted
+
+    assert found.metadata == {"order": 42, "name": "Ada"}
+    assert asked(urlencode(query_of(found), doseq=True)).wanted == found
+
+
+@pytest.mark.parametrize(
+    ("query", "is_bounded"),
+    [
+        ("", True),
+        ("status=failed", True),
+        ("code=402", True),
+        ("status=pending", False),
+        ("number=%2B14155550123", False),
+        ("id=4711", False),
+        ("key=k", False),
+        ("batch=b", False),
+        ("within=all", False),
+    ],
+)
+def test_window_bounds_long_lists_only(query: str, is_bounded: bool) -> None:
+    assert (asked(query).wanted.since == NOW - timedelta(hours=24)) == is_bounded
+
+
+def test_times_are_of_the_given_zone() -> None:
+    found = asked("from=2026-12-01T09:00&to=2026-12-01&zone=Asia/Tokyo").wanted
+
+    assert found.since == datetime(2026, 12, 1, 0, tzinfo=UTC)
+    assert found.until == datetime(2026, 12, 1, 15, tzinfo=UTC)
+    assert asked("from=2026-12-01T09:00&zone=nowhere").wanted.since == datetime(2026, 12, 1, 9, tzinfo=UTC)
+
+
+def test_each_chip_removes_one_condition() -> None:
+    chips = {chip.words: chip.without for chip in chips_of(asked("status=failed,expired&code=402"), str)}
+
+    assert chips["Failed"] == {"code": ["402"], "status": ["expired"]}
+    assert chips["Code 402"] == {"status": ["failed,expired"]}
+    assert chips["Inserted in the last 24 hours"]["within"] == ["all"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["status=lost", "code=x", "country=XX", "id=%D9%A3", "plan=sinch", "from=soon", "dispatch=1", "meta=order", "priority=low",
+     "within=2y", "number=nonsense", "code=99999999999999", "from=0001-01-01&zone=Asia/Tokyo"],
+)  # fmt: skip
+def test_unreadable_condition_is_named(query: str) -> None:
+    """It fails where a condition is dropped in silence: an action on all that match would then take more messages."""
+    assert asked(query).problems
+
+
+def test_viewer_cannot_search_by_number() -> None:
+    found = asked("number=%2B14155550123", numbers=False)
+
+    assert found.wanted.recipients == ()
+    assert found.problems
