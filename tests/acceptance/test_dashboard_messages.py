@@ -147,7 +147,7 @@ def test_test_message_is_sent_without_scripts(stack: LocalStack, db: Connection,
         page.goto("/messages")
         page.get_by_role("link", name="Send a test…", exact=True).click()
         page.get_by_label("Number, with +").fill("07700 900123")
-        page.get_by_label("Text").fill("Hello")
+        page.locator("[name=body]").fill("Hello")
         page.get_by_role("button", name="Send it").click()
         expect(page.get_by_role("alert")).to_contain_text("recipient")
         page.get_by_label("Country, for a number").select_option("GB")
