@@ -68,7 +68,6 @@ def _page(visit: Visit, given: Mapping[str, str], key: str, problem: str = "") -
     return visit.render(
         "new_message.html",
         title="Send a test message",
-        status=422 if problem else 200,
         given={name: given.get(name, "") for name in _FIELDS},
         regions=regions(),
         longest=_LONGEST_TEXT,
