@@ -6,7 +6,23 @@ from typing import Final
 
 from starlette.responses import Response
 
-from dashboard.pages import bulk, message, message_actions, messages, new_message, now, pausing, plumbing, signing
+from dashboard.pages import (
+    audit,
+    bulk,
+    conversation,
+    health,
+    health_events,
+    message,
+    message_actions,
+    messages,
+    new_message,
+    now,
+    opt_outs,
+    pausing,
+    plumbing,
+    replies,
+    signing,
+)
 from dashboard.roles import Role
 from dashboard.visit import Visit
 
@@ -49,6 +65,22 @@ SCREENS: Final = (
     Screen("/bulk/new", "POST", Role.OPERATOR, bulk.start),
     Screen("/bulk/{id}", "GET", Role.VIEWER, bulk.show),
     Screen("/bulk/{id}/stop", "POST", Role.OPERATOR, bulk.stop),
+    Screen("/replies", "GET", Role.VIEWER, replies.show),
+    Screen("/replies/texts", "POST", Role.OPERATOR, replies.show_texts),
+    Screen("/replies/decide", "POST", Role.OPERATOR, replies.decide),
+    Screen("/conversation", "GET", Role.VIEWER, conversation.show),
+    Screen("/conversation", "POST", Role.OPERATOR, conversation.show_texts),
+    Screen("/opt-outs", "GET", Role.VIEWER, opt_outs.show),
+    Screen("/opt-outs/remove", "POST", Role.OPERATOR, opt_outs.ask_removal),
+    Screen("/opt-outs/import", "GET", Role.OPERATOR, opt_outs.ask_import),
+    Screen("/opt-outs/import", "POST", Role.OPERATOR, opt_outs.import_list),
+    Screen("/opt-outs/export", "GET", Role.OPERATOR, opt_outs.export_list),
+    Screen("/health", "GET", Role.VIEWER, health.show),
+    Screen("/health/weight", "GET", Role.OPERATOR, health.ask_weight),
+    Screen("/health/weight", "POST", Role.OPERATOR, health.set_weight),
+    Screen("/health/events", "GET", Role.VIEWER, health_events.show),
+    Screen("/health/events/replay", "POST", Role.OPERATOR, health_events.replay),
+    Screen("/audit", "GET", Role.VIEWER, audit.show),
     Screen("/pause", "GET", Role.OPERATOR, pausing.ask_pause),
     Screen("/pause", "POST", Role.OPERATOR, pausing.pause),
     Screen("/resume", "GET", Role.OPERATOR, pausing.ask_resume),

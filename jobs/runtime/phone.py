@@ -2,7 +2,7 @@
 
 Inside, a number is E.164 with ``+``. Sinch returns numbers without it and accepts ``00``, spaces, dashes and brackets.
 Every number from outside therefore goes through :func:`e164` once, where it is parsed. What people and apps write, in files,
-commands and rows, is read by `scheduler.commands.numbers` and, by the same rules, in the database (`read_recipient`).
+commands and rows, is read by `jobs.lists.numbers` and, by the same rules, in the database (`read_recipient`).
 """
 
 import re

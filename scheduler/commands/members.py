@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from jobs.gateway.campaigning import Form, Line, RefusedLine
-from scheduler.commands import csv_rows, numbers
-from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
+from jobs.lists import csv_rows, numbers
+from jobs.lists.csv_rows import NUMBER_COLUMNS, NotATable
 
 REQUIRED: Final = ("external_id", "recipient")
 _OWN: Final = (*REQUIRED, "timezone", "event_at")
@@ -36,7 +36,7 @@ def read(lines: Iterable[str], form: Form) -> Table:
     The header names ``external_id`` and ``recipient``, and may name ``timezone`` and ``event_at`` (ISO 8601; without an offset
     it is the member's wall clock). All other columns are placeholders of the template, in letters of any case. An empty cell
     is no value. A number needs ``+`` or ``00``. The database checks the rest. Raises :class:`NotMembers` if the header does
-    not fit the campaign's ``form``, and :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
+    not fit the campaign's ``form``, and :class:`jobs.lists.csv_rows.NotATable` if the file is not CSV.
     """
     rows = csv_rows.rows(lines)
     _, names = next(rows, (0, []))

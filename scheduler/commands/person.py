@@ -11,9 +11,10 @@ import typer
 
 from jobs.gateway.operating import Operating
 from jobs.gateway.persons import PARTS, Kept, Persons
+from jobs.lists import numbers
 from jobs.runtime.masking import scrub
 from jobs.runtime.phone import spellings
-from scheduler.commands import numbers, person_view, private_file
+from scheduler.commands import person_view, private_file
 from scheduler.commands.operator import Failed, agreed, console, counted, operate, progress, said_when_stopped, say_json
 
 app = typer.Typer(

@@ -11,11 +11,11 @@ from typing import IO, Annotated, Final
 import typer
 
 from jobs.gateway.operating import Operating, Suppression
+from jobs.lists import opt_outs
+from jobs.lists.csv_rows import NotATable
+from jobs.lists.opt_outs import Reading
 from jobs.runtime.masking import scrub
-from scheduler.commands import opt_outs
-from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.operator import Failed, counted, operate, progress, said_when_stopped, say_json, were_refused
-from scheduler.commands.opt_outs import Reading
 
 app = typer.Typer(
     no_args_is_help=True,

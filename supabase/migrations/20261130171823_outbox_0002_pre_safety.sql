@@ -23,17 +23,18 @@ declare
     'outbox_conversation', 'outbox_count_messages', 'outbox_decide_replies', 'outbox_delivery_figures',
     'outbox_doctor', 'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages',
     'outbox_erase_records', 'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person',
-    'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready',
-    'outbox_list_audit', 'outbox_list_bulk', 'outbox_list_event_deliveries', 'outbox_list_held',
-    'outbox_list_messages', 'outbox_list_plans', 'outbox_list_replies', 'outbox_list_routes',
-    'outbox_list_senders', 'outbox_list_suppressions', 'outbox_match_again', 'outbox_metrics',
-    'outbox_person_messages', 'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan',
-    'outbox_prepare_erasure', 'outbox_preview_bulk', 'outbox_read_campaign_report', 'outbox_record_clocks',
-    'outbox_record_event_results', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
-    'outbox_remove_event_endpoint', 'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events',
-    'outbox_reschedule', 'outbox_reschedule_messages', 'outbox_resume_restored', 'outbox_rotate_event_secret',
-    'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
-    'outbox_send_test_message', 'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender',
+    'outbox_find_reply', 'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan',
+    'outbox_has_ready', 'outbox_lift_suppression', 'outbox_list_audit', 'outbox_list_bulk',
+    'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages', 'outbox_list_plans',
+    'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_list_suppressions',
+    'outbox_match_again', 'outbox_metrics', 'outbox_person_messages', 'outbox_person_numbers',
+    'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_preview_bulk',
+    'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_event_results',
+    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_event_endpoint',
+    'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule',
+    'outbox_reschedule_messages', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
+    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_send_test_message',
+    'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender', 'outbox_show_replies',
     'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk', 'outbox_take_reports',
     'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event', 'outbox_try_auth_hook',
     'outbox_verdict', 'outbox_write_members'
@@ -18152,6 +18153,45 @@ begin
 end
 $$;
 
+create function public.outbox_find_reply(p_id text) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'id', i.id, 'sender', i.sender, 'recipient', i.recipient, 'body', null, 'received_at', i.received_at,
+    'recorded_at', i.recorded_at, 'effect', i.effect, 'unclear', i.unclear, 'decided_at', i.decided_at)
+  from public.outbox_inbound i
+  where i.id = p_id
+$$;
+
+create function public.outbox_show_replies(
+  p_unclear boolean, p_before_at timestamptz, p_before_id text, p_most integer
+) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_replies constant jsonb := public.outbox_list_replies(p_unclear, p_before_at, p_before_id, p_most);
+begin
+  perform outbox_engine.audit_change(
+    'show_replies', case when p_unclear then 'unclear replies' else 'replies' end,
+    jsonb_build_object('replies', jsonb_array_length(v_replies)));
+  return v_replies;
+end
+$$;
+
+create function public.outbox_lift_suppression(p_recipient text) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.lock_suppressions(outbox_engine.with_twins(array[p_recipient]));
+  delete from public.outbox_suppressions where recipient = p_recipient;
+  if not found then
+    return false;
+  end if;
+  perform outbox_engine.audit_change('lift_suppression', '…' || right(p_recipient, 2));
+  return true;
+end
+$$;
+
 create function public.outbox_tend_dashboard(p_days text, p_most integer) returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -18426,6 +18466,8 @@ revoke all on function public.outbox_list_audit from public, anon, authenticated
 grant execute on function public.outbox_list_audit to service_role;
 revoke all on function public.outbox_list_suppressions from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_suppressions to service_role;
+revoke all on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression from public, anon, authenticated, service_role;
+grant execute on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression to service_role;
 revoke all on function public.outbox_tend_dashboard from public, anon, authenticated, service_role;
 grant execute on function public.outbox_tend_dashboard to service_role;
 

@@ -47,6 +47,7 @@ declare
     'outbox_delivery_figures', 'outbox_list_audit', 'outbox_list_suppressions', 'outbox_preview_bulk',
     'outbox_start_bulk', 'outbox_continue_bulk', 'outbox_stop_bulk', 'outbox_list_bulk',
     'outbox_tend_dashboard', 'outbox_reschedule_messages', 'outbox_send_test_message',
+    'outbox_find_reply', 'outbox_show_replies', 'outbox_lift_suppression',
     'outbox_accept', 'outbox_acknowledge_alarms', 'outbox_bind', 'outbox_reconcile_soon',
     'outbox_campaign_costs',
     'outbox_campaign_report', 'outbox_cancel', 'outbox_claim_due', 'outbox_claim_reconciliation',

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from scheduler.commands import numbers
+from jobs.lists import numbers
 from tests.spellings import HINTS, SPELLINGS
 from tests.stack import Connection
 

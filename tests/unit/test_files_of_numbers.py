@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
 from jobs.gateway.errors import GatewayUnavailable
 from jobs.gateway.operating import Operating, Suppression
+from jobs.lists import opt_outs
+from jobs.lists.csv_rows import NotATable
 from scheduler.cli import run_command_line
-from scheduler.commands import members, opt_outs
-from scheduler.commands.csv_rows import NotATable
+from scheduler.commands import members
 from scheduler.commands.refusals import Refusals
 from scheduler.commands.repeated import RepeatedNumbers
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from jobs.gateway.errors import GatewayError, GatewayFault, GatewayRefused, GatewayUnavailable
 from jobs.gateway.operating import Operating, Suppression
+from jobs.lists import opt_outs
+from jobs.lists.opt_outs import NotAList
 from jobs.runtime.phone import has_trunk_zero
 from scheduler.cli import run_command_line
-from scheduler.commands import opt_outs, times
+from scheduler.commands import times
 from scheduler.commands.operator import agreed
-from scheduler.commands.opt_outs import NotAList
 
 COMMANDS = [["status"], ["held"], ["retry", "1"], ["cancel", "1"], ["pause", "--plan", "p"], ["resume"], ["trace", "1"]]
 

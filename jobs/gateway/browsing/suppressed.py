@@ -60,3 +60,7 @@ class SuppressionCalls(Calls):
             },
         )
         return SuppressionPage(tuple(ListedSuppression.parse(row) for row in answer["suppressions"]), answer["after"])
+
+    async def lift_suppression(self, recipient: str) -> bool:
+        """Let a number (E.164) get messages again. False if it is not on the list."""
+        return bool(await self._rpc.call("outbox_lift_suppression", {"p_recipient": recipient}))

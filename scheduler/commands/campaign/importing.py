@@ -13,9 +13,9 @@ import typer
 from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedLine
 from jobs.gateway.errors import GatewayError, GatewayUnavailable
 from jobs.gateway.operating import Operating
+from jobs.lists.csv_rows import NotATable
 from jobs.runtime.masking import scrub
 from scheduler.commands import members
-from scheduler.commands.csv_rows import NotATable
 from scheduler.commands.members import NotMembers
 from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json, were_refused
 from scheduler.commands.refusals import Refusals

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from jobs.gateway.operating import Suppression
-from scheduler.commands import csv_rows, numbers
-from scheduler.commands.csv_rows import NUMBER_COLUMNS, NotATable
+from jobs.lists import csv_rows, numbers
+from jobs.lists.csv_rows import NUMBER_COLUMNS, NotATable
 
 COLUMNS: Final = ("recipient", "reason", "source", "created_at")
 _SOURCES: Final = ("reply", "operator")
@@ -43,7 +43,7 @@ def read(lines: Iterable[str], *, reason: str = "") -> Reading:
 
     ``reason`` is for lines that give none. Of lines with the same number, the first counts, or the first with source operator:
     no START lifts an operator's decision. Raises :class:`NotAList` if a header names no column of numbers, and
-    :class:`scheduler.commands.csv_rows.NotATable` if the file is not CSV.
+    :class:`jobs.lists.csv_rows.NotATable` if the file is not CSV.
     """
     taken: dict[str, Suppression] = {}
     refused: list[RefusedLine] = []

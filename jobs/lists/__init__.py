@@ -1,0 +1,1 @@
+"""Lists of phone numbers as people write them in files."""
