@@ -59,7 +59,7 @@ async def show(visit: Visit) -> Response:
         title="Health",
         live=True,
         plans=[_row(one, status) for one in plans],
-        status=status,
+        now=status,
         routes=routes,
         senders=senders,
         schema=_schema(installed),

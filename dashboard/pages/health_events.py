@@ -26,7 +26,7 @@ async def show(visit: Visit) -> Response:
         "events.html",
         title="Events",
         endpoint=endpoint,
-        status=status,
+        chosen=status,
         statuses=STATUSES,
         deliveries=found[:_PAGE],
         older=visit.url("/health/events", endpoint=endpoint, status=status, before=found[_PAGE - 1].id)

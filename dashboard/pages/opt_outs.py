@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from dashboard.numbers import read_numbers, regions
 from dashboard.visit import Visit
 from jobs.gateway.browsing.suppressed import ListedSuppression, SuppressionPage
-from jobs.gateway.operating import Operating
+from jobs.gateway.operating import Operating, Suppression
 from jobs.lists import opt_outs
 from jobs.lists.csv_rows import NotATable
 from jobs.lists.opt_outs import Reading
@@ -108,7 +108,7 @@ async def export_list(visit: Visit) -> Response:
     return StreamingResponse(_lines(operating, first), headers=headers, media_type="text/csv; charset=utf-8")
 
 
-async def _lines(operating: Operating, page: Sequence[opt_outs.Suppression]) -> AsyncIterator[str]:
+async def _lines(operating: Operating, page: Sequence[Suppression]) -> AsyncIterator[str]:
     yield _csv([opt_outs.COLUMNS])
     while page:
         yield _csv([opt_outs.line_of(one) for one in page])
