@@ -910,6 +910,12 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_find_reply: {
+        Args: {
+          p_id: string
+        }
+        Returns: Json
+      }
       outbox_finish_adoption: {
         Args: {
           p_provider: string
@@ -967,6 +973,12 @@ export type OutboxDatabase = {
           p_raws: string[]
         }
         Returns: undefined
+      }
+      outbox_lift_suppression: {
+        Args: {
+          p_recipient: string
+        }
+        Returns: boolean
       }
       outbox_list_audit: {
         Args: {
@@ -1442,6 +1454,15 @@ export type OutboxDatabase = {
           p_country?: string
           p_options?: Json | null
           p_allow_absent?: boolean
+        }
+        Returns: Json
+      }
+      outbox_show_replies: {
+        Args: {
+          p_unclear: boolean
+          p_before_at: string
+          p_before_id: string
+          p_most: number
         }
         Returns: Json
       }
