@@ -1,5 +1,6 @@
 """The dashboard as an ASGI app, to serve alone or to mount in an app of your own."""
 
+import asyncio
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Final
 
@@ -30,6 +31,8 @@ from jobs.runtime.settings import SupabaseSettings
 
 log = structlog.get_logger()
 
+_READING_SECONDS: Final = 3.0
+"""A page waits no longer for the database. Its statement timeout is longer, for the work of processes."""
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
 
@@ -172,9 +175,13 @@ class _Guarded:
         if self._screen.role > role:
             return _stranger(visit) if person is None else errors.show_error(visit, 403)
         try:
-            return await self._screen.page(visit)
+            async with asyncio.timeout(_READING_SECONDS if request.method in _SAFE else None):
+                return await self._screen.page(visit)
         except HTTPException:
             raise
+        except TimeoutError:
+            log.warning("dashboard.slow", path=self._screen.path)
+            return errors.show_slow(visit)
         except GatewayRefused as error:
             return errors.show_refusal(visit, error)
         except GatewayError as error:

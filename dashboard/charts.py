@@ -9,6 +9,10 @@ from typing import Final
 
 from markupsafe import Markup
 
+from dashboard.times import duration
+
+DURATION: Final = "duration"
+"""The unit of values that are seconds: they are written as durations."""
 _WIDTH: Final = 720.0
 _HEIGHT: Final = 160.0
 _LEFT: Final = 44.0
@@ -16,10 +20,13 @@ _BOTTOM: Final = 22.0
 _TOP: Final = 8.0
 _LABELS: Final = 6
 _STEPS: Final = (1, 2, 2.5, 5, 10)
+_DURATIONS: Final = (2, 10, 30, 60, 120, 600, 1800, 3600, 7200, 14400, 43200, 86400, 172800)
+_CLOSE: Final = 12.0
+"""Dots on a line are smaller where labels are closer than this."""
 
 _BAR: Final = Markup("<rect class='bar tone-{}' x='{:.1f}' y='{:.1f}' width='{:.1f}' height='{:.1f}'><title>{}</title></rect>")
 _LINE: Final = Markup("<path class='line tone-{}' d='{}'/>")
-_DOT: Final = Markup("<circle class='dot tone-{}' cx='{:.1f}' cy='{:.1f}' r='3'><title>{}</title></circle>")
+_DOT: Final = Markup("<circle class='dot tone-{}' cx='{:.1f}' cy='{:.1f}' r='{}'><title>{}</title></circle>")
 _GRID: Final = Markup(
     "<line class='grid' x1='{}' x2='{}' y1='{:.1f}' y2='{:.1f}'/><text class='axis end' x='{}' y='{:.1f}'>{}</text>"
 )
@@ -33,6 +40,7 @@ _FIGURE: Final = Markup(
 )
 _HEAD: Final = Markup("<th scope='col' class='number'>{}</th>")
 _ROW: Final = Markup("<tr><th scope='row'>{}</th>{}</tr>")
+_LINK: Final = Markup("<a href='{}'>{}</a>")
 _CELL: Final = Markup("<td class='number'>{}</td>")
 
 
@@ -47,13 +55,17 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class _Chart:
-    """What is drawn: ``top`` is the value at the upper end of the axis, ``slot`` the width of each label."""
+    """What is drawn: ``top`` is the value at the upper end of the axis, ``slot`` the width of each label.
+
+    ``links`` are the addresses of the rows behind each label, empty where there are none.
+    """
 
     kind: str
     title: str
     labels: Sequence[str]
     series: Sequence[Series]
     unit: str
+    links: Sequence[str]
     top: float
 
     @property
@@ -64,21 +76,23 @@ class _Chart:
         return _LEFT + self.slot * (place + 0.5)
 
     def words(self, value: float) -> str:
+        if self.unit == DURATION:
+            return duration(value)
         suffix = self.unit if self.unit in ("", "%") else f" {self.unit}"
         return f"{value:,.0f}{suffix}" if value == round(value) else f"{value:,.1f}{suffix}"
 
 
-def bars(title: str, labels: Sequence[str], series: Sequence[Series], unit: str = "") -> Markup:
-    """Stacked bars, one for each label."""
+def bars(title: str, labels: Sequence[str], series: Sequence[Series], unit: str = "", links: Sequence[str] = ()) -> Markup:
+    """Stacked bars, one for each label. ``links`` has an address for each label, in the table of the figures."""
     totals = (sum(one.values[place] or 0 for one in series) for place in range(len(labels)))
-    chart = _Chart("bars", title, labels, series, unit, _round_up(max(totals, default=0)))
+    chart = _Chart("bars", title, labels, series, unit, links, _top(max(totals, default=0), unit))
     return _figure(chart, _joined(bar for place in range(len(labels)) for bar in _stack(chart, place)))
 
 
-def lines(title: str, labels: Sequence[str], series: Sequence[Series], unit: str = "") -> Markup:
-    """One line for each series. A missing value interrupts its line."""
+def lines(title: str, labels: Sequence[str], series: Sequence[Series], unit: str = "", links: Sequence[str] = ()) -> Markup:
+    """One line for each series. A missing value interrupts its line. The unit ``duration`` is for seconds."""
     values = (value or 0 for one in series for value in one.values)
-    chart = _Chart("lines", title, labels, series, unit, _round_up(max(values, default=0)))
+    chart = _Chart("lines", title, labels, series, unit, links, _top(max(values, default=0), unit))
     return _figure(chart, _joined(_line(chart, one) for one in series))
 
 
@@ -105,7 +119,8 @@ def _line(chart: _Chart, series: Series) -> Markup:
             continue
         x, y = chart.middle(place), _y(value / chart.top)
         path.append(f"{'L' if is_begun else 'M'}{x:.1f} {y:.1f}")
-        dots.append(_DOT.format(series.tone, x, y, f"{chart.labels[place]}: {chart.words(value)} {series.name}"))
+        radius = 3 if chart.slot >= _CLOSE else 1.5
+        dots.append(_DOT.format(series.tone, x, y, radius, f"{chart.labels[place]}: {chart.words(value)} {series.name}"))
         is_begun = True
     return _LINE.format(series.tone, " ".join(path)) + _joined(dots)
 
@@ -115,7 +130,7 @@ def _figure(chart: _Chart, drawn: Markup) -> Markup:
     svg = _SVG.format(chart.kind, _WIDTH, height, chart.title, _axis(chart), drawn, _labels(chart))
     legend = _joined(_LEGEND.format(one.tone, one.name) for one in chart.series)
     head = _joined(_HEAD.format(one.name) for one in chart.series)
-    rows = _joined(_ROW.format(label, _cells(chart, place)) for place, label in enumerate(chart.labels))
+    rows = _joined(_ROW.format(_label(chart, place), _cells(chart, place)) for place in range(len(chart.labels)))
     return _FIGURE.format(chart.title, legend, svg, f"Figures: {chart.title}", head, rows)
 
 
@@ -130,6 +145,11 @@ def _labels(chart: _Chart) -> Markup:
     return _joined(_LABEL.format(chart.middle(place), _HEIGHT + _TOP + 16, label) for place, label in shown)
 
 
+def _label(chart: _Chart, place: int) -> Markup | str:
+    link = chart.links[place] if chart.links else ""
+    return _LINK.format(link, chart.labels[place]) if link else chart.labels[place]
+
+
 def _cells(chart: _Chart, place: int) -> Markup:
     values = (one.values[place] for one in chart.series)
     return _joined(_CELL.format("–" if value is None else chart.words(value)) for value in values)
@@ -137,6 +157,14 @@ def _cells(chart: _Chart, place: int) -> Markup:
 
 def _y(share: float) -> float:
     return _TOP + _HEIGHT * (1 - share)
+
+
+def _top(value: float, unit: str) -> float:
+    if unit == "%":
+        return 100.0
+    if unit == DURATION:
+        return next((float(top) for top in _DURATIONS if top >= value), _round_up(value))
+    return _round_up(value)
 
 
 def _round_up(value: float) -> float:

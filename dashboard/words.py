@@ -1,6 +1,7 @@
 """Words for statuses and codes, and what to do about them."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -92,6 +93,13 @@ def advice(provider: str | None, code: int | None, of_status: str) -> str | None
     if provider is not None and code is not None and (provider, code) in _ADVICE:
         return _ADVICE[provider, code]
     return _ADVICE_BY_STATUS.get(of_status)
+
+
+def advice_of_code(code: int, statuses: Collection[str]) -> str | None:
+    """What to do about messages with this code, of whichever provider, and these statuses. None if nothing is known."""
+    known = (_ADVICE[provider, number] for provider, number in _ADVICE if number == code)
+    of_statuses = (_ADVICE_BY_STATUS[one] for one in _ADVICE_BY_STATUS if one in statuses)
+    return next(known, None) or next(of_statuses, None)
 
 
 def code(text: str) -> Markup:

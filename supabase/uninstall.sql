@@ -58,6 +58,7 @@ declare
         'outbox_daily_figures(integer)',
         'outbox_conversation(text,text,integer,boolean)',
         'outbox_show_text(bigint)',
+        'outbox_show_preview(text,integer)',
         'outbox_delivery_figures(timestamp with time zone,timestamp with time zone,text,text,text)',
         'outbox_list_audit(jsonb,bigint,integer)',
         'outbox_list_suppressions(jsonb,text,integer)',

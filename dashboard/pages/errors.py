@@ -41,6 +41,12 @@ def show_refusal(visit: Visit, error: GatewayRefused) -> Response:
     return visit.render("error.html", title="The database refuses this", status=422, words=scrub(all_in_utc(words)), code=422)
 
 
+def show_slow(visit: Visit) -> Response:
+    """The database did not answer within the time that a page waits."""
+    words = "A page waits 3 seconds for it. Choose a shorter time or a narrower filter, or load the page again."
+    return visit.render("error.html", title="The database takes too long", status=503, words=words, code=503)
+
+
 def show_failure(visit: Visit, error: GatewayError) -> Response:
     """Supabase is away, or not as this dashboard needs it. The page is asked for again as soon as that changes."""
     match error:

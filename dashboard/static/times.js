@@ -1,4 +1,4 @@
-// Shows times in the zone of the browser. The server writes UTC, which stays on hover.
+// Shows times in the zone of the browser, and tells the server that zone. The server writes UTC, which stays on hover.
 (() => {
   const sameYear = new Intl.DateTimeFormat(undefined, {
     month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit',
@@ -18,6 +18,11 @@
   function showAll() {
     document.querySelectorAll('time[data-local]').forEach(show)
   }
+
+  // Screens with figures by day cut the days in this zone.
+  const root = document.querySelector('.brand')?.pathname ?? '/'
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone
+  if (zone) document.cookie = `outbox_zone=${zone}; path=${root}; max-age=31536000; samesite=lax`
 
   // A swap brings times of the server again. An observer runs before they are painted.
   showAll()

@@ -192,7 +192,7 @@ class Imported:
 
 
 class Campaigning:
-    """The operator's calls about campaigns. Each method except :meth:`costs` and :meth:`report` is one call.
+    """The operator's calls about campaigns. Each method except :meth:`costs`, :meth:`end` and :meth:`report` is one call.
 
     It raises :class:`jobs.gateway.errors.GatewayUnavailable` or :class:`jobs.gateway.errors.GatewayRefused`.
     """
@@ -207,11 +207,11 @@ class Campaigning:
 
     async def preview(self, campaign: str, *, most: int) -> tuple[PreviewRow, ...]:
         """The first ``most`` messages, if the campaign ran from now on."""
-        answer = await self._rpc.call("outbox_preview_campaign", {"campaign": campaign, "max_rows": most})
-        return tuple(
-            PreviewRow(**{**row, "send_at": values.moment(row["send_at"]), "local_time": values.moment(row["local_time"])})
-            for row in answer
-        )
+        return _preview(await self._rpc.call("outbox_preview_campaign", {"campaign": campaign, "max_rows": most}))
+
+    async def show_preview(self, campaign: str, *, most: int) -> tuple[PreviewRow, ...]:
+        """As :meth:`preview`. The audit records that the texts were read."""
+        return _preview(await self._rpc.call("outbox_show_preview", {"p_campaign": campaign, "p_most": most}))
 
     async def costs(self, campaign: str, *, stretch: int = 2000) -> AsyncIterator[Costs]:
         """The messages and parts that the campaign takes, one stretch of members at a time."""
@@ -238,6 +238,15 @@ class Campaigning:
         """Set a campaign's status. For ``ended``, one call cancels at most ``most`` waiting messages."""
         answer = await self._rpc.call("outbox_switch_campaign", {"p_campaign": campaign, "p_status": status, "p_most": most})
         return Switched(**answer)
+
+    async def end(self, campaign: str) -> Switched:
+        """End a campaign for good, and cancel its waiting messages: as many calls as that takes."""
+        switched = first = await self.switch(campaign, "ended")
+        cancelled = first.cancelled
+        while switched.waiting and switched.cancelled:
+            switched = await self.switch(campaign, "ended")
+            cancelled += switched.cancelled
+        return Switched(first.was, switched.status, cancelled, switched.waiting, switched.sending)
 
     async def report(self, campaign: str, *, stretch: int = 20_000, progress: Callable[[int], None] = lambda _: None) -> Report:
         """The results of a campaign's messages so far, read one ``stretch`` of occurrences at a time.
@@ -299,6 +308,13 @@ class Campaigning:
     async def discard_import(self, import_id: str) -> None:
         """Forget the staged lines."""
         await self._rpc.call("outbox_discard_import", {"p_import_id": import_id})
+
+
+def _preview(rows: Sequence[Mapping[str, Any]]) -> tuple[PreviewRow, ...]:
+    return tuple(
+        PreviewRow(**{**row, "send_at": values.moment(row["send_at"]), "local_time": values.moment(row["local_time"])})
+        for row in rows
+    )
 
 
 def _countries(answer: Mapping[str, Any]) -> tuple[Counted, ...]:

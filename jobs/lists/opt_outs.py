@@ -8,13 +8,12 @@ from typing import Final
 from jobs.gateway.operating import Suppression
 from jobs.lists import csv_rows, numbers
 from jobs.lists.csv_rows import NUMBER_COLUMNS, NotATable
+from jobs.runtime.spreadsheets import FORMULA, defused
 
 COLUMNS: Final = ("recipient", "reason", "source", "created_at")
 _SOURCES: Final = ("reply", "operator")
 _LONGEST_REASON: Final = 200
-_FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
-"""Text that a spreadsheet takes for a formula. East Asian spreadsheets take the wide signs too."""
-_HARMLESS_FORMULA: Final = re.compile(rf"'+{_FORMULA.pattern}")
+_HARMLESS_FORMULA: Final = re.compile(rf"'+{FORMULA.pattern}")
 
 
 class NotAList(NotATable):
@@ -69,8 +68,7 @@ def line_of(one: Suppression) -> Sequence[str]:
     An apostrophe before a reason keeps spreadsheets from reading it as a formula.
     """
     source = "reply" if one.replied else "operator"
-    reason = f"'{one.reason}" if _FORMULA.match(one.reason.lstrip("'")) else one.reason
-    return (one.recipient, reason, source, one.created_at.isoformat() if one.created_at else "")
+    return (one.recipient, defused(one.reason), source, one.created_at.isoformat() if one.created_at else "")
 
 
 def _rows(lines: Iterable[str]) -> Iterator[tuple[int, Mapping[str, str]]]:

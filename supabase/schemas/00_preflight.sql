@@ -44,6 +44,7 @@ declare
     'outbox_list_event_deliveries', 'outbox_record_event_results', 'outbox_remove_event_endpoint',
     'outbox_replay_events', 'outbox_rotate_event_secret', 'outbox_set_event_endpoint', 'outbox_test_event',
     'outbox_count_messages', 'outbox_list_messages', 'outbox_conversation', 'outbox_show_text',
+    'outbox_show_preview',
     'outbox_delivery_figures', 'outbox_list_audit', 'outbox_list_suppressions', 'outbox_preview_bulk',
     'outbox_start_bulk', 'outbox_continue_bulk', 'outbox_stop_bulk', 'outbox_list_bulk',
     'outbox_tend_dashboard', 'outbox_reschedule_messages', 'outbox_send_test_message',

@@ -121,6 +121,8 @@ def test_figures_have_rate_and_quantiles(db: Connection) -> None:
     assert (british["by"], british["messages"], american["by"], american["delivery_rate"]) == ("GB", 100, "US", None)
     assert american["p50"] is None
     assert [hour["messages"] for hour in call(db, "delivery_figures", since, until, "hour", None, "UTC")] == [50, 60]
+    (whole,) = call(db, "delivery_figures", since, datetime(2027, 1, 3, tzinfo=UTC), "all", None, "UTC")
+    assert (datetime.fromisoformat(whole["at"]), whole["messages"], whole["p50"]) == (since, 111, day["p50"])
     # The evening of 31 December in New York ends at 5:00 UTC.
     assert [row["messages"] for row in call(db, "delivery_figures", since, until, "day", None, "Asia/Kolkata")] == [110]
 

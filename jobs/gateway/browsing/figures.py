@@ -8,13 +8,13 @@ from typing import Any, Literal, Self
 from jobs.gateway.rpc import Calls
 from jobs.gateway.values import instant
 
-Unit = Literal["hour", "day"]
+Unit = Literal["hour", "day", "all"]
 By = Literal["country", "plan", "code", "status"]
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The messages that were to go out in one hour or day, from ``at`` on.
+    """The messages that were to go out in one hour, one day, or all of the time asked for, from ``at`` on.
 
     ``by`` is the country, plan, code or status, None where it is not known or not asked for. ``statuses`` counts messages by
     status; ``waiting`` are those not sent yet. ``delivery_rate`` is the share of delivered messages among those with an

@@ -77,13 +77,7 @@ def stop(name: Name, *, yes: Yes = False, as_json: AsJson = False) -> int:
         if not agreed(f"End {name} for good, and cancel its waiting messages?", yes=yes):
             console().print("nothing was changed")
             return 1
-        switched = first = await operating.campaigns.switch(name, "ended")
-        cancelled = first.cancelled
-        while switched.waiting and switched.cancelled:
-            switched = await operating.campaigns.switch(name, "ended")
-            cancelled += switched.cancelled
-        done = Switched(first.was, switched.status, cancelled, switched.waiting, switched.sending)
-        _say(name, done, as_json=as_json)
+        _say(name, await operating.campaigns.end(name), as_json=as_json)
         return 0
 
     return operate(work)

@@ -25,15 +25,15 @@ as $$
   limit 1
 $$;
 
--- The sums of `hourly_figures` in these hours, by the beginning of the hour or day, what `p_by` names, status
--- and bucket.
+-- The sums of `hourly_figures` in these hours, by the beginning of the hour or day (`p_since` for all), what
+-- `p_by` names, status and bucket.
 create function outbox_engine.summed_figures(
   p_since timestamptz, p_until timestamptz, p_unit text, p_by text, p_zone text
 ) returns table (at timestamptz, by text, status text, delay smallint, messages bigint, parts bigint)
 language sql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
   select
-    case when p_unit = 'day' then date_trunc('day', h.hour, p_zone) else h.hour end,
+    case p_unit when 'all' then p_since when 'day' then date_trunc('day', h.hour, p_zone) else h.hour end,
     case p_by
       when 'country' then h.country
       when 'plan' then h.plan
@@ -46,8 +46,8 @@ as $$
   group by 1, 2, 3, 4
 $$;
 
--- Called by the dashboard. The messages that were to go out in each hour or day of `[p_since, p_until)`, by
--- country, plan, code or status, or all together where `p_by` is null. Hours are whole hours of UTC, days
+-- Called by the dashboard. The messages that were to go out in each hour or day of `[p_since, p_until)`, or in
+-- all of it, by country, plan, code or status, or together where `p_by` is null. Hours are whole hours of UTC, days
 -- those of the time zone `p_zone`. `statuses` counts by status; messages that are not sent yet are `waiting`.
 -- `delivery_rate` is the share of delivered messages among those whose outcome is known and that were not
 -- cancelled or suppressed; `p50` and `p95` are seconds from acceptance to delivery. The upkeep job keeps the
@@ -58,8 +58,8 @@ create function public.outbox_delivery_figures(
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_unit is null or p_unit not in ('hour', 'day') then
-    perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour or day.');
+  if p_unit is null or p_unit not in ('hour', 'day', 'all') then
+    perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour, day or all.');
   elsif p_by not in ('country', 'plan', 'code', 'status') then
     perform outbox_engine.refuse(
       format('figures cannot be split by %L', p_by), 'Use country, plan, code or status.');
