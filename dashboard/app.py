@@ -31,7 +31,7 @@ from jobs.runtime.settings import SupabaseSettings
 
 log = structlog.get_logger()
 
-_READING_SECONDS: Final = 3.0
+READING_SECONDS: Final = 3.0
 """A page waits no longer for the database. Its statement timeout is longer, for the work of processes."""
 _SAFE: Final = frozenset({"GET", "HEAD"})
 
@@ -45,12 +45,14 @@ def create_dashboard(
     hosts: Collection[str] = (),
     identify: Callable[[Request], Person | None] | None = None,
     screens: Iterable[Screen] = SCREENS,
+    reading_seconds: float = READING_SECONDS,
 ) -> "Dashboard":
     """The ASGI app. The caller opens and closes ``operating``, and calls :meth:`Dashboard.aclose` at the end.
 
     Mount it under any path. ``hosts`` are the names that a request may use for this server; without them all may be used.
     ``identify`` says who sends a request, for an app whose people have signed in there; otherwise ``settings`` say how people
-    sign in. ``announce`` is told the token of each address that signs in, where that is the way.
+    sign in. ``announce`` is told the token of each address that signs in, where that is the way. A page that is read waits
+    ``reading_seconds`` for the database.
     """
     if identify is None and announce is None and settings.sign_in == "link":
         raise ValueError("nobody could sign in: set DASHBOARD_PASSWORD or DASHBOARD_AUTH, or give identify or announce")
@@ -71,6 +73,7 @@ def create_dashboard(
         project=host,
         navigation=routes.navigation(),
         paths=routes.paths(),
+        reading_seconds=reading_seconds,
     )
     names = frozenset(hosts) | frozenset(settings.dashboard_hosts) if hosts or settings.dashboard_hosts else frozenset()
     return Dashboard(services, settings, screens, hosts=names, closing=supabase)
@@ -175,7 +178,7 @@ class _Guarded:
         if self._screen.role > role:
             return _stranger(visit) if person is None else errors.show_error(visit, 403)
         try:
-            async with asyncio.timeout(_READING_SECONDS if request.method in _SAFE else None):
+            async with asyncio.timeout(self._services.reading_seconds if request.method in _SAFE else None):
                 return await self._screen.page(visit)
         except HTTPException:
             raise

@@ -27,7 +27,10 @@ VIA: Final = "dashboard"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What all visits share. ``project`` is the host of the project. ``navigation`` are titles and paths of screens."""
+    """What all visits share. ``project`` is the host of the project. ``navigation`` are titles and paths of screens.
+
+    A page that is read waits ``reading_seconds`` for the database.
+    """
 
     operating: Operating
     door: Door
@@ -37,6 +40,7 @@ class Services:
     project: str
     navigation: tuple[tuple[str, str], ...]
     paths: frozenset[str]
+    reading_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from jobs.runtime import settings
@@ -94,7 +95,8 @@ async def scraped(chosen: RunSettings, engine: "Engine", known: Releases) -> Asy
     from jobs.gateway.exposition import Exposition
     from scheduler.metrics_server import serving
 
-    exposition = Exposition(engine.gateway.metrics, token=chosen.metrics.metrics_token, schema=known.newest)
+    read = partial(engine.gateway.metrics, by_country=chosen.metrics.metrics_by_country)
+    exposition = Exposition(read, token=chosen.metrics.metrics_token, schema=known.newest)
     async with serving(chosen.metrics.metrics_host, chosen.metrics.metrics_port, exposition):
         yield
 

@@ -86,7 +86,8 @@ def serving(stack: LocalStack, settings: DashboardSettings, **how: Any) -> Itera
 
     async def serve() -> None:
         operating = await Operating.connect(supabase_settings(stack))
-        app = create_dashboard(settings, supabase_settings(stack), operating, **how)
+        # A machine that runs many tests at once takes longer than people wait.
+        app = create_dashboard(settings, supabase_settings(stack), operating, **{"reading_seconds": 60.0, **how})
         made.append(app)
         config = uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1)
         server.append(uvicorn.Server(config))

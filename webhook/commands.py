@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Annotated, Final
 
@@ -118,7 +119,8 @@ async def _serve(
     known, scraping = releases.packaged(), settings.load(MetricsSettings)
     gate = SchemaGate(Admission(gateway.installed_schema, known).check)
     try:
-        metrics = Exposition(gateway.metrics, token=scraping.metrics_token, schema=known.newest)
+        read = partial(gateway.metrics, by_country=scraping.metrics_by_country)
+        metrics = Exposition(read, token=scraping.metrics_token, schema=known.newest)
         app = create_app(access, gateway, gate, workers=workers, metrics=metrics)
         server = LimitedServer(server_config(app, limits=Limits().for_worker(workers)))
         _stop_on_signals(server)

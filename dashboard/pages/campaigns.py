@@ -24,9 +24,8 @@ T = TypeVar("T")
 PREVIEWED: Final = 20
 WAITING: Final = ("scheduled", "pending", "sending")
 _DAY_SECONDS: Final = 86_400
-_REPORT_SECONDS: Final = 1.5
-_COUNTING_SECONDS: Final = 1.5
-"""How long the page that asks before a start counts members."""
+_COUNTING_SHARE: Final = 0.5
+"""How much of the time that a page waits goes into counting members or results."""
 _TONES: Final = {"draft": "wait", "active": "good", "paused": "warn", "ended": "off"}
 _MEANINGS: Final = {
     "draft": "nothing goes out until it is started",
@@ -50,7 +49,7 @@ class Act:
 _ACTS: Final = {
     one.name: one
     for one in (
-        Act("start", "Start", ("draft", "paused"), "main", "Its messages go out when they are due, the first ones at once."),
+        Act("start", "Start", ("draft", "paused"), "main", "Its messages go out when they are due."),
         Act(
             "pause",
             "Pause",
@@ -101,9 +100,8 @@ async def ask(visit: Visit) -> Response:
     starts = act.name == "start" and campaign.status in act.of
     total, problem = None, ""
     if starts:
-        total, problem = await _attempt(
-            campaign_costs.count(visit.operating.campaigns, campaign.name, seconds=_COUNTING_SECONDS)
-        )
+        seconds = visit.services.reading_seconds * _COUNTING_SHARE
+        total, problem = await _attempt(campaign_costs.count(visit.operating.campaigns, campaign.name, seconds=seconds))
     return visit.render(
         "campaign_act.html",
         title=f"{act.button} {campaign.name}",
@@ -196,7 +194,7 @@ async def _coming(visit: Visit, campaign: Listed, texts: tuple[PreviewRow, ...] 
 async def _report(visit: Visit, name: str) -> tuple[Report | None, bool]:
     """The results so far. None, and true, where counting takes longer than a page waits."""
     try:
-        async with asyncio.timeout(_REPORT_SECONDS):
+        async with asyncio.timeout(visit.services.reading_seconds * _COUNTING_SHARE):
             return await visit.operating.campaigns.report(name), False
     except TimeoutError:
         return None, True

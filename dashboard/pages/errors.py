@@ -43,7 +43,8 @@ def show_refusal(visit: Visit, error: GatewayRefused) -> Response:
 
 def show_slow(visit: Visit) -> Response:
     """The database did not answer within the time that a page waits."""
-    words = "A page waits 3 seconds for it. Choose a shorter time or a narrower filter, or load the page again."
+    seconds = f"{visit.services.reading_seconds:g} seconds"
+    words = f"A page waits {seconds} for it. Choose a shorter time or a narrower filter, or load the page again."
     return visit.render("error.html", title="The database takes too long", status=503, words=words, code=503)
 
 

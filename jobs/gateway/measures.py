@@ -1,18 +1,22 @@
 """What the database knows of the outbox, as metrics. It is the same in every process: take the maximum over them."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from jobs.gateway.browsing.figures import FigureCalls
 from jobs.gateway.rpc import Calls
+
+_HOUR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """The answer of ``outbox_metrics``."""
+    """The answer of ``outbox_metrics``. ``by_country`` has countries, statuses and messages, None where that is not wanted."""
 
     queue: Mapping[str, float]
     oldest_due_seconds: Mapping[str, float]
@@ -22,6 +26,7 @@ class Measures:
     reports_missing_batches: float
     alarms_pending: float
     ticks: tuple[tuple[str, str, float], ...]
+    by_country: tuple[tuple[str, str, int], ...] | None = None
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Measures":
@@ -69,6 +74,8 @@ class Measures:
         for job, plan, at in self.ticks:
             ticked.add_metric([job, plan], at)
         yield ticked
+        if self.by_country is not None:
+            yield _by_country(self.by_country)
 
 
 def _by(name: str, meaning: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
@@ -78,9 +85,26 @@ def _by(name: str, meaning: str, label: str, values: Mapping[str, float]) -> Gau
     return family
 
 
+def _by_country(messages: Iterable[tuple[str, str, int]]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(
+        "outbox_messages_by_country",
+        "Messages that were to go out in this hour of UTC or the 23 hours before.",
+        labels=["country", "status"],
+    )
+    for country, status, number in messages:
+        family.add_metric([country, status], number)
+    return family
+
+
 class Measuring(Calls):
     """Reads what the database knows."""
 
-    async def metrics(self) -> Measures:
-        """One call that takes milliseconds."""
-        return Measures.parse(await self._rpc.call("outbox_metrics", {}))
+    async def metrics(self, *, by_country: bool = False) -> Measures:
+        """One call that takes milliseconds; with ``by_country`` two, of which the second reads the sums for charts."""
+        measures = Measures.parse(await self._rpc.call("outbox_metrics", {}))
+        return replace(measures, by_country=await self._messages_by_country()) if by_country else measures
+
+    async def _messages_by_country(self) -> tuple[tuple[str, str, int], ...]:
+        until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + _HOUR
+        figures = await FigureCalls(self._rpc).delivery_figures(until - 24 * _HOUR, until, "all", "country")
+        return tuple((one.by or "", status, number) for one in figures for status, number in one.statuses.items())

@@ -295,13 +295,17 @@ class ProcessSettings(BaseSettings):
 
 
 class MetricsSettings(BaseSettings):
-    """Where `outbox run` gives metrics, and who may read them anywhere. Without a port it gives none."""
+    """Where `outbox run` gives metrics, and who may read them anywhere. Without a port it gives none.
+
+    ``metrics_by_country`` adds the messages of a day by country, which takes a second call.
+    """
 
     model_config = checks.CONFIG
 
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     metrics_host: str = "127.0.0.1"
     metrics_token: SecretStr | None = None
+    metrics_by_country: bool = False
 
     @field_validator("metrics_token")
     @classmethod

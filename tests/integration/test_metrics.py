@@ -147,3 +147,15 @@ async def test_repeated_reports_are_told_by_place(rig: Rig, gateway: Gateway, db
     assert await gateway.record_reports([second], source="webhook") == set()
     assert await gateway.record_reports([third, second, first, first, unknown], source="webhook") == {1, 3}
     assert await gateway.record_reports([], source="webhook") == set()
+
+
+async def test_messages_by_country_only_where_wanted(gateway: Gateway, db: Connection) -> None:
+    name, hour = "outbox_messages_by_country", datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for days, country, status, messages in ((0, "GB", "delivered", 5), (0, None, "waiting", 2), (2, "US", "failed", 9)):
+        db.execute(
+            "insert into outbox_engine.hourly_figures (hour, country, status, messages, parts) values (%s, %s, %s, %s, 0)",
+            [hour - timedelta(days=days), country, status, messages],
+        )
+
+    assert not [key for key in await scraped(gateway) if key[0] == name]
+    assert (await gateway.metrics(by_country=True)).by_country == (("GB", "delivered", 5), ("", "waiting", 2))
