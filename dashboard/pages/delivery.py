@@ -22,6 +22,8 @@ ZONE_COOKIE: Final = "outbox_zone"
 """The time zone of the browser. A script writes it."""
 _SPLITS: Final[dict[str, By]] = {"country": "country", "plan": "plan", "code": "code"}
 _TIME: Final = "time"
+_KEYS: Final = ("window", "from", "to", "by", "zone")
+"""What an address of this screen says. Links within it keep these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ async def show(visit: Visit) -> Response:
         window=window,
         windows=WINDOWS,
         own=OWN,
-        chosen=dict(visit.query),
+        given={name: visit.query[name] for name in _KEYS if name in visit.query},
         whole=_row("", whole[0], window) if whole else None,
         groups=GROUPS,
         undelivered=UNDELIVERED,
@@ -131,7 +133,7 @@ def _window(visit: Visit) -> Window:
 
 def _row(name: str, figure: Figure, window: Window, query: Mapping[str, Any] | None = None, note: str = "") -> Row:
     counts = tuple(sum(figure.statuses.get(status, 0) for status in group.counted) for group in GROUPS)
-    times = {"since": window.since.isoformat(), "until": window.until.isoformat()}
+    times = {"from": window.since.isoformat(), "to": window.until.isoformat()}
     return Row(name, {**times, **(query or {})}, note, figure, counts)
 
 
@@ -142,7 +144,7 @@ def _by_time(figures: Sequence[Figure], window: Window) -> list[Row | None]:
         place = window.place(figure.at)
         if place is not None:
             slot = window.slots[place]
-            times = {"since": slot.since.isoformat(), "until": slot.until.isoformat()}
+            times = {"from": slot.since.isoformat(), "to": slot.until.isoformat()}
             rows[place] = _row(slot.label, figure, window, times)
     return rows
 
@@ -181,7 +183,7 @@ def _cells(name: str, row: Row | None) -> list[str]:
     figure = row.figure
     rates = [figure.delivery_rate, figure.p50, figure.p95]
     numbers = [figure.messages, *row.counts]
-    return [name, *map(str, numbers), *("" if one is None else f"{one:.4g}" for one in rates), str(figure.parts)]
+    return [name, *map(str, numbers), *("" if one is None else str(round(one, 4)) for one in rates), str(figure.parts)]
 
 
 def _csv(lines: Sequence[Sequence[str]]) -> str:

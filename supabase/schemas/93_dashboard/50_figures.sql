@@ -46,9 +46,10 @@ as $$
   group by 1, 2, 3, 4
 $$;
 
--- Called by the dashboard. The messages that were to go out in each hour or day of `[p_since, p_until)`, or in
--- all of it, by country, plan, code or status, or together where `p_by` is null. Hours are whole hours of UTC, days
--- those of the time zone `p_zone`. `statuses` counts by status; messages that are not sent yet are `waiting`.
+-- Called by the dashboard. The messages that were to go out in each hour or day of `[p_since, p_until)`, or
+-- in all of it, by country, plan, code or status, or together where `p_by` is null. Hours are whole hours of
+-- UTC, days those of the time zone `p_zone`. `statuses` counts by status; messages that are not sent yet are
+-- `waiting`.
 -- `delivery_rate` is the share of delivered messages among those whose outcome is known and that were not
 -- cancelled or suppressed; `p50` and `p95` are seconds from acceptance to delivery. The upkeep job keeps the
 -- figures: they are some minutes old.

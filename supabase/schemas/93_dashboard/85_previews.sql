@@ -1,7 +1,7 @@
 -- The texts of a campaign's coming messages, for the dashboard.
 
--- Called by the dashboard when an operator asks for the texts of a preview. Answers as outbox_preview_campaign
--- does. The audit says who read them.
+-- Called by the dashboard when an operator asks for the texts of a preview. Answers as
+-- outbox_preview_campaign does. The audit says who read them.
 create function public.outbox_show_preview(p_campaign text, p_most integer) returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
