@@ -34,8 +34,8 @@ declare
     'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule',
     'outbox_reschedule_messages', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
     'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_send_test_message',
-    'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender', 'outbox_show_replies',
-    'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk', 'outbox_take_reports',
+    'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender', 'outbox_show_preview',
+    'outbox_show_replies', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk', 'outbox_take_reports',
     'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event', 'outbox_try_auth_hook',
     'outbox_verdict', 'outbox_write_members'
   ];
@@ -17712,7 +17712,7 @@ create function outbox_engine.summed_figures(
 language sql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
   select
-    case when p_unit = 'day' then date_trunc('day', h.hour, p_zone) else h.hour end,
+    case p_unit when 'all' then p_since when 'day' then date_trunc('day', h.hour, p_zone) else h.hour end,
     case p_by
       when 'country' then h.country
       when 'plan' then h.plan
@@ -17731,8 +17731,8 @@ create function public.outbox_delivery_figures(
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if p_unit is null or p_unit not in ('hour', 'day') then
-    perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour or day.');
+  if p_unit is null or p_unit not in ('hour', 'day', 'all') then
+    perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour, day or all.');
   elsif p_by not in ('country', 'plan', 'code', 'status') then
     perform outbox_engine.refuse(
       format('figures cannot be split by %L', p_by), 'Use country, plan, code or status.');
@@ -18153,6 +18153,15 @@ begin
 end
 $$;
 
+create function public.outbox_show_preview(p_campaign text, p_most integer) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform outbox_engine.audit_change('show_preview', p_campaign);
+  return public.outbox_preview_campaign(p_campaign, p_most);
+end
+$$;
+
 create function public.outbox_find_reply(p_id text) returns jsonb
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -18466,6 +18475,8 @@ revoke all on function public.outbox_list_audit from public, anon, authenticated
 grant execute on function public.outbox_list_audit to service_role;
 revoke all on function public.outbox_list_suppressions from public, anon, authenticated, service_role;
 grant execute on function public.outbox_list_suppressions to service_role;
+revoke all on function public.outbox_show_preview from public, anon, authenticated, service_role;
+grant execute on function public.outbox_show_preview to service_role;
 revoke all on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression from public, anon, authenticated, service_role;
 grant execute on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression to service_role;
 revoke all on function public.outbox_tend_dashboard from public, anon, authenticated, service_role;

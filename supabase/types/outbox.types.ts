@@ -1457,6 +1457,13 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_show_preview: {
+        Args: {
+          p_campaign: string
+          p_most: number
+        }
+        Returns: Json
+      }
       outbox_show_replies: {
         Args: {
           p_unclear: boolean

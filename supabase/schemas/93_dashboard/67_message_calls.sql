@@ -1,7 +1,7 @@
 -- The calls about messages that an operator picked, or writes.
 
--- Called by the dashboard. Moves these messages to another time, and answers as `outbox_cancel` does. Messages
--- that are gone are left out of the answer.
+-- Called by the dashboard. Moves these messages to another time, and answers as `outbox_cancel` does.
+-- Messages that are gone are left out of the answer.
 create function public.outbox_reschedule_messages(p_ids bigint[], p_send_at timestamptz, p_dry_run boolean)
 returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp

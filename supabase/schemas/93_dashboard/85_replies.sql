@@ -11,8 +11,8 @@ as $$
   where i.id = p_id
 $$;
 
--- Called by the dashboard when an operator asks for texts. A page as `outbox_list_replies` gives it. The audit
--- says who read it.
+-- Called by the dashboard when an operator asks for texts. A page as `outbox_list_replies` gives it. The
+-- audit says who read it.
 create function public.outbox_show_replies(
   p_unclear boolean, p_before_at timestamptz, p_before_id text, p_most integer
 ) returns jsonb
