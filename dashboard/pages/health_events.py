@@ -1,5 +1,6 @@
 """Events on their way to endpoints, and sending those again that failed."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from starlette.exceptions import HTTPException
@@ -10,6 +11,8 @@ from dashboard.visit import Visit
 _PAGE: Final = 50
 _LONGEST: Final = 200
 _MOST_ID: Final = 2**63 - 1
+_KEPT: Final = timedelta(days=30)
+"""The longest that a failed event is kept (docs/privacy.md)."""
 STATUSES: Final = {"pending": "wait", "delivered": "good", "failed": "bad", "gone": "off"}
 
 
@@ -42,6 +45,6 @@ async def replay(visit: Visit) -> Response:
         raise HTTPException(400, "The form names no endpoint.")
     is_sure = form.get("sure") == "yes"
     found = await visit.operating.events.replay(
-        endpoint, event_ids=None, since=None, until=None, failed_only=True, dry_run=not is_sure
+        endpoint, event_ids=None, since=datetime.now(UTC) - _KEPT, until=None, failed_only=True, dry_run=not is_sure
     )
     return visit.render("replay.html", title="Send failed events again", endpoint=endpoint, found=found, is_sure=is_sure)

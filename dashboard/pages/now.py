@@ -122,7 +122,7 @@ def _limits(status: Status, provider: str, plan: str) -> str:
     if limits.messages_per_day is not None and limits.messages_today is not None:
         words.append(f"{limits.messages_today:,} of {limits.messages_per_day:,} messages today (UTC)")
     elif limits.messages_today is not None:
-        words.append(f"{limits.messages_today:,} messages today (UTC)")
+        words.append(f"{limits.messages_today:,} {'message' if limits.messages_today == 1 else 'messages'} today (UTC)")
     return ", ".join(words)
 
 

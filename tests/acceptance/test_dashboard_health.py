@@ -30,7 +30,7 @@ def test_health_pins_and_audit_tells(
     db.execute("alter table public.outbox enable trigger user")
     page.reload()
     row = page.get_by_role("row").filter(has_text=sinch.plan.id)
-    expect(row).to_contain_text("can send")
+    expect(row).to_contain_text("has no running process")
     assert_accessible(page)
     keep_screenshots(page, "health")
 
