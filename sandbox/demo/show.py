@@ -28,7 +28,7 @@ from sandbox.demo.work import Work
 
 _REFRESH_SECONDS: Final = 0.4
 _LINE_SECONDS: Final = 2.0
-_LIMIT_SECONDS: Final = 120.0
+_LIMIT_SECONDS: Final = 240.0
 _LEAST_LINES: Final = 2
 """Of a screen below other texts: the counts and how to end the demo."""
 _SLOWEST_RATE: Final = 50.0

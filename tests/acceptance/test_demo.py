@@ -24,7 +24,7 @@ def show(*options: str) -> tuple[dict[str, Any], str]:
         [sys.executable, "-m", "scheduler", "demo", "--exit", "--json", *options],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
         check=False,
     )
 

@@ -116,7 +116,7 @@ async def serving(
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             async with httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=20
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=120
             ) as client:
                 yield client
         finally:
