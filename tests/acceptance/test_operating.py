@@ -47,6 +47,16 @@ async def failed(rig: Rig, db: Connection) -> list[int]:
     return ids
 
 
+@pytest.fixture
+def reported(failed: list[int], db: Connection) -> list[int]:
+    """The same with the reports that say so: without one a message may have arrived."""
+    db.execute(
+        "insert into public.outbox_events (outbox_id, at, source, event, status, status_code, batch_id, dispatch_id)"
+        " select id, now(), 'webhook', 'report', 'failed', 402, batch_id, dispatch_id from public.outbox"
+    )
+    return failed
+
+
 @pytest.mark.parametrize("command", [("status",), ("retry", "1")], ids=lambda command: command[0])
 def test_commands_exit_1_when_supabase_is_unreachable(outbox: Operator, command: tuple[str, ...]) -> None:
     """The one-line error names the address that does not answer."""
@@ -95,28 +105,28 @@ async def test_the_status_shows_the_backlog_pauses_and_figures(outbox: Operator,
     assert {tick["job"] for tick in status["status"]["jobs"]} == {"dispatch"}
 
 
-async def test_retry_reports_each_row_and_fails_on_refusals(outbox: Operator, failed: list[int], db: Connection) -> None:
-    as_engine(db, "update public.outbox set status = 'delivered', reported_rank = 10 where id = %s", [failed[1]])
+async def test_retry_reports_each_row_and_fails_on_refusals(outbox: Operator, reported: list[int], db: Connection) -> None:
+    as_engine(db, "update public.outbox set status = 'delivered', reported_rank = 10 where id = %s", [reported[1]])
 
-    ran = outbox("retry", *failed)
+    ran = outbox("retry", *reported)
 
     assert ran.returncode == 1
     assert ran.stdout.splitlines() == [
-        f"{failed[0]} (failed): waits to be sent again",
-        f"{failed[1]} (delivered): it was delivered; --force sends it a second time",
-        f"{failed[2]} (failed): waits to be sent again",
+        f"{reported[0]} (failed): waits to be sent again",
+        f"{reported[1]} (delivered): it was delivered; --force sends it a second time",
+        f"{reported[2]} (failed): waits to be sent again",
     ]
     assert statuses(db) == {"pending": 2, "delivered": 1}
 
 
-async def test_many_are_retried_only_with_consent(outbox: Operator, failed: list[int], db: Connection) -> None:
+async def test_many_are_retried_only_with_consent(outbox: Operator, reported: list[int], db: Connection) -> None:
     trial = outbox("retry", "--status", "failed", "--dry-run")
     unasked = outbox("retry", "--status", "failed", "--since", "1h")
     untouched = statuses(db)
     agreed = outbox.json("retry", "--status", "failed", "--since", "1h", "--yes")
 
     assert (trial.returncode, unasked.returncode) == (0, 2)
-    assert trial.stdout.splitlines()[0] == f"{failed[0]} (failed): would be sent again"
+    assert trial.stdout.splitlines()[0] == f"{reported[0]} (failed): would be sent again"
     assert "dry run" in trial.stdout
     assert unasked.stderr == "outbox: Send 3 messages again? There is no terminal to ask at: --yes agrees\n"
     assert untouched == {"failed": 3}

@@ -62,7 +62,8 @@ def test_document_explains_each_metric_and_alert() -> None:
     }
     alerts = {*re.findall(r"^\| `(Outbox\w+)` \|", document, re.M)}
 
-    assert rows == {f"{name}{'_total' if kind == 'counter' else ''}": {*labels} for name, kind, labels in NAMES}
+    always = {f"{name}{'_total' if kind == 'counter' else ''}": {*labels} for name, kind, labels in NAMES}
+    assert rows == always | {"outbox_messages_by_country": {"country", "status"}}
     assert alerts == {*re.findall(r"alert: (\w+)", RULES.read_text(encoding="utf-8"))}
 
 
