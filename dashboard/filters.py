@@ -146,7 +146,7 @@ class _Reading:
             recipients=recipients,
             last_digits=last_digits,
             statuses=tuple(one for one in self._listed("status") if self._known(one.lower() in STATUSES, one, "a status")),
-            codes=tuple(filter(None, (self._whole(one, "a code", _MOST_CODE) for one in self._listed("code")))),
+            codes=tuple(code for one in self._listed("code") if (code := self._whole(one, "a code", _MOST_CODE)) is not None),
             countries=tuple(
                 one.upper() for one in self._listed("country") if self._known(one.upper() in regions(), one, "a country")
             ),

@@ -25,6 +25,11 @@ def test_filter_comes_back_from_its_address() -> None:
     assert asked(urlencode(query_of(found), doseq=True)).wanted == found
 
 
+def test_code_zero_is_a_condition() -> None:
+    """Left out, an action would go on with the messages of every code."""
+    assert asked("code=0").wanted.codes == (0,)
+
+
 @pytest.mark.parametrize(
     ("query", "is_bounded"),
     [
