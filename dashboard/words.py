@@ -8,6 +8,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from dashboard.times import time
+from jobs.gateway.status import PlanLimits
 
 ANY_FAILURE: Final = "failed,rejected,aborted,expired,deleted"
 
@@ -123,3 +124,12 @@ def counted(count: int, noun: str) -> str:
         return f"1 {noun}"
     many = f"{noun[:-1]}ies" if noun.endswith("ly") else f"{noun}es" if noun.endswith(("ch", "ss")) else f"{noun}s"
     return f"{count:,} {many}"
+
+
+def messages_today(limits: PlanLimits) -> str:
+    """How many messages a plan took today, of how many. Empty where they are not counted."""
+    if limits.messages_today is None:
+        return ""
+    if limits.messages_per_day is None:
+        return f"{counted(limits.messages_today, 'message')} today (UTC)"
+    return f"{limits.messages_today:,} of {limits.messages_per_day:,} messages today (UTC)"

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dashboard.visit import Visit
+from dashboard.words import messages_today
 from jobs.gateway.doctor import Facts
 from jobs.gateway.errors import GatewayError
 from jobs.gateway.plans import Health, PlanView
@@ -32,6 +33,7 @@ class PlanRow:
     cannot: str
     losses: tuple[tuple[Health, str], ...]
     limits: PlanLimits | None
+    today: str
     is_paused: bool
 
 
@@ -142,11 +144,13 @@ def _schema(installed: InstalledSchema | None) -> Found:
 
 def _row(plan: PlanView, status: Status) -> PlanRow:
     name = (plan.provider, plan.plan)
+    limits = next((one for one in status.plans if (one.provider, one.plan) == name), None)
     return PlanRow(
         plan=plan,
         cannot="" if plan.cannot_send is None else scrub(all_in_utc(plan.cannot_send)),
         losses=tuple((one, scrub(all_in_utc(one.reason))) for one in plan.health),
-        limits=next((one for one in status.plans if (one.provider, one.plan) == name), None),
+        limits=limits,
+        today="" if limits is None else messages_today(limits),
         is_paused=any((one.provider, one.plan) == name for one in status.pauses),
     )
 

@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response
 
 from dashboard.visit import Visit
-from dashboard.words import ANY_FAILURE
+from dashboard.words import ANY_FAILURE, messages_today
 from jobs.gateway import pause_words
 from jobs.gateway.alarms import setting_of
 from jobs.gateway.errors import FunctionMissing, GatewayError
@@ -119,11 +119,7 @@ def _limits(status: Status, provider: str, plan: str) -> str:
     if limits is None:
         return ""
     words = [] if limits.messages_per_second is None else [f"{limits.messages_per_second:g} messages a second"]
-    if limits.messages_per_day is not None and limits.messages_today is not None:
-        words.append(f"{limits.messages_today:,} of {limits.messages_per_day:,} messages today (UTC)")
-    elif limits.messages_today is not None:
-        words.append(f"{limits.messages_today:,} {'message' if limits.messages_today == 1 else 'messages'} today (UTC)")
-    return ", ".join(words)
+    return ", ".join([*words, *filter(None, [messages_today(limits)])])
 
 
 def _job(name: str, account: str, at: datetime, seconds_ago: float) -> JobNow:
