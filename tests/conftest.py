@@ -5,7 +5,9 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from functools import cache
 
+import httpx._transports.default
 import pytest
 import structlog
 from hypothesis import settings
@@ -42,6 +44,9 @@ os.environ.pop("COLUMNS", None)
 # Speed is measured in benchmarks/: a busy machine must not fail a test.
 settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FACTOR)
 settings.load_profile("outbox")
+
+# Each client of a test would read the certificate authorities anew, in 30 ms, to speak with a server of this machine.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
 pytest_plugins = ["tests.progress"]
 

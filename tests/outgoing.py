@@ -19,12 +19,6 @@ def call(db: Connection, name: str, *values: object, **named: object) -> Any:
     return row[0]
 
 
-def count_from_one(db: Connection) -> None:
-    """A test that left these tables empty also left their numbers where they were."""
-    for table in ("public.outbox_events", "public.outbox_event_deliveries", "outbox_engine.notices"):
-        db.execute(f"select setval('{table}_id_seq', 1, false) where not exists (select from {table})".encode())
-
-
 def add(db: Connection, name: str = "app", **named: object) -> dict[str, Any]:
     endpoint: dict[str, Any] = call(db, "add_event_endpoint", name, f"https://{name}.example.com/hooks", **named)
     return endpoint

@@ -37,13 +37,15 @@ class Baseline:
     """The tables as the migrations left them, and the statements that compare them and restore each one.
 
     They are made once, since all of them are needed before each test: ``question`` has a column for each of ``tables``.
-    ``copies`` has the rows of those that were not empty, and ``sequences`` restarts the numbers of those that were.
+    ``copies`` has the rows of those that were not empty, and ``sequences`` the numbers of those that were. ``drawn`` asks for
+    the latter that are no longer new: a test may have left its table empty.
     """
 
     tables: tuple[str, ...]
     question: str
     copies: dict[str, str]
-    sequences: dict[str, tuple[str, ...]]
+    sequences: tuple[str, ...]
+    drawn: str
 
 
 class Cleaner:
@@ -117,8 +119,7 @@ class Lender:
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
-        connection: Connection = psycopg.Connection(self._idle.pop()) if self._idle else _connect(self._stack)
-        connection.autocommit = True
+        connection = self._take()
         try:
             yield connection
         finally:
@@ -131,6 +132,19 @@ class Lender:
     def close(self) -> None:
         for idle in self._idle:
             idle.finish()
+
+    def _take(self) -> Connection:
+        """One whose session still goes on: an earlier test may have ended the server after it was returned."""
+        while self._idle:
+            connection: Connection = psycopg.Connection(self._idle.pop())
+            connection.autocommit = True
+            try:
+                connection.execute("select")
+            except psycopg.OperationalError:
+                connection.close()
+            else:
+                return connection
+        return _connect(self._stack)
 
 
 def _forgets(connection: Connection) -> bool:
@@ -178,7 +192,7 @@ def _take_baseline(connection: Connection) -> Baseline:
     connection.execute("delete from public.outbox_templates where name like 'auth\\_otp%'")
     connection.execute("create schema test_baseline")
     copies: dict[str, str] = {}
-    sequences: dict[str, tuple[str, ...]] = {}
+    sequences: list[str] = []
     questions: list[str] = []
     for table, copy in [(str(table), str(copy)) for table, copy in found]:
         if _ask(connection, f"select exists (table {table})")[0]:
@@ -188,25 +202,30 @@ def _take_baseline(connection: Connection) -> Baseline:
                 f"exists ((table {table} except all table {copy}) union all (table {copy} except all table {table}))"
             )
         else:
-            sequences[table] = _sequences(connection, table)
+            sequences += _sequences(connection, table)
             questions.append(f"exists (table {table})")
-    return Baseline(tuple(str(table) for table, _ in found), f"select {', '.join(questions)}", copies, sequences)
+    drawn = ", ".join(f"(select is_called from {name})" for name in sequences)
+    return Baseline(
+        tuple(str(table) for table, _ in found), f"select {', '.join(questions)}", copies, tuple(sequences), f"select {drawn}"
+    )
 
 
-def _sequences(connection: Connection, table: str) -> tuple[str, ...]:
+def _sequences(connection: Connection, table: str) -> list[str]:
     owned = "select objid::regclass::text from pg_depend where refobjid = %s::regclass and deptype in ('a', 'i')"
     found = connection.execute(f"{owned} and objid in (select seqrelid from pg_sequence)", [table])
-    return tuple(str(name) for (name,) in found)
+    return [str(name) for (name,) in found]
 
 
 def reset(connection: Connection, baseline: Baseline) -> None:
     """Restore the tables as the migrations left them. Triggers and foreign keys do nothing on this connection."""
     found = list(compress(baseline.tables, _ask(connection, baseline.question)))
     steps: list[str] = []
-    if used := [table for table in found if table in baseline.sequences]:
+    if used := [table for table in found if table not in baseline.copies]:
         # Whatever an earlier test left running ends first.
         steps.append(f"lock table {', '.join(used)} in exclusive mode")
-        steps += _emptied(connection, used, baseline)
+        steps += _emptied(connection, used)
+    drawn = compress(baseline.sequences, _ask(connection, baseline.drawn))
+    steps += [f"select setval('{name}', 1, false)" for name in drawn]
     for table in found:
         if copy := baseline.copies.get(table):
             steps += [f"delete from {table}", f"insert into {table} overriding system value table {copy}"]
@@ -218,17 +237,13 @@ def reset(connection: Connection, baseline: Baseline) -> None:
         connection.execute("; ".join(steps))
 
 
-def _emptied(connection: Connection, used: Sequence[str], baseline: Baseline) -> Iterator[str]:
+def _emptied(connection: Connection, used: Sequence[str]) -> Iterator[str]:
     """Deleting a few rows is several times quicker than truncating, until the dead ones pile up."""
     sizes = "select " + ", ".join(f"pg_relation_size('{table}') > {_LARGE_BYTES}" for table in used)
     large = list(compress(used, _ask(connection, sizes, prepare=False)))
     if large:
-        yield f"truncate {', '.join(large)} restart identity cascade"
-    for table in used:
-        if table not in large:
-            yield f"delete from {table}"
-            for name in baseline.sequences[table]:
-                yield f"select setval('{name}', 1, false)"
+        yield f"truncate {', '.join(large)} cascade"
+    yield from (f"delete from {table}" for table in used if table not in large)
 
 
 def squash(connection: Connection) -> None:

@@ -23,6 +23,7 @@ from sandbox.local.processes import identify, wait_until
 from sandbox.local.stack import LocalStack, down
 from tests import commands
 from tests.commands import Ran
+from tests.nightly import at_night
 
 LOCAL = [sys.executable, "-m", "scheduler", "local"]
 NAMES = ["SUPABASE_URL", "SUPABASE_SECRET_KEY", "SUPABASE_PUBLISHABLE_KEY", "OUTBOX_DB_URL"]
@@ -142,6 +143,7 @@ def test_second_up_finds_the_running_stack(shared: Background) -> None:
     assert state_of(shared.data_dir) == before
 
 
+@pytest.mark.nightly
 def test_two_that_are_started_at_once_are_one(data_dir: Path) -> None:
     both = [
         subprocess.Popen([*LOCAL, "up", "--data-dir", str(data_dir), "--port", "0"], stdout=subprocess.PIPE, text=True)
@@ -186,6 +188,7 @@ def test_a_running_one_does_not_change_its_port(shared: Background, taken_port: 
     assert "outbox local down" in complaint(refused)
 
 
+@pytest.mark.nightly
 def test_next_up_works_after_supervisor_is_killed(data_dir: Path) -> None:
     """The servers end with their supervisor."""
     env = start(data_dir)
@@ -194,6 +197,7 @@ def test_next_up_works_after_supervisor_is_killed(data_dir: Path) -> None:
     assert supervisor is not None
 
     os.kill(supervisor, signal.SIGKILL)
+    assert wait_until(lambda: DataFolder(data_dir).holder() is None, 60)
 
     assert start(data_dir) | {"SUPABASE_URL": ""} == env | {"SUPABASE_URL": ""}
     assert has_ended(before)
@@ -213,12 +217,15 @@ def test_after_a_power_cut_the_next_up_works(data_dir: Path) -> None:
     os.kill(supervisor, signal.SIGSTOP)
     for pid in (before.postgres.pid, before.api.pid, supervisor):
         os.kill(pid, signal.SIGKILL)
+    # A signal is sent before the process has ended: until then the stack counts as running.
+    assert wait_until(lambda: DataFolder(data_dir).holder() is None, 60)
 
     env = start(data_dir)
     with psycopg.connect(env["OUTBOX_DB_URL"]) as connection:
         connection.execute("select from public.kept")
 
 
+@pytest.mark.nightly
 def test_fresh_replaces_a_cluster_of_another_version(data_dir: Path) -> None:
     """Without --fresh, the error names the option. The keys stay the same."""
     env = start(data_dir)
@@ -247,7 +254,7 @@ def test_fresh_never_empties_a_foreign_folder(tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGTERM, at_night(signal.SIGINT), at_night(signal.SIGKILL)])
 def test_interrupted_up_leaves_nothing_running(data_dir: Path, how: signal.Signals) -> None:
     if signal.getsignal(how) is signal.SIG_IGN:
         pytest.skip(f"{how.name} is ignored here, and child processes inherit that")
@@ -317,6 +324,7 @@ def test_only_grants_of_the_migrations_apply(migrations: Path) -> None:
         assert httpx.delete(f"{notes}?id=gt.0", headers={"apikey": stack.secret_key}).json()["code"] == "42501"
 
 
+@pytest.mark.nightly
 def test_table_browser_reads_tables_only_from_its_origin(migrations: Path) -> None:
     with LocalStack(migrations=migrations, table_browser=True) as stack:
         assert "<title>" in httpx.get(f"{stack.url}/").text
@@ -344,12 +352,14 @@ def test_killed_or_stopped_servers_can_be_restarted(migrations: Path) -> None:
         assert httpx.get(f"{stack.url}/rest/v1/more", headers=headers).json() == []
 
 
+@pytest.mark.nightly
 async def test_a_stack_is_an_async_context_too(migrations: Path) -> None:
     async with LocalStack(migrations=migrations) as stack, httpx.AsyncClient() as client:
         answer = await client.get(f"{stack.url}/rest/v1/notes", headers={"apikey": stack.secret_key})
         assert answer.json() == []
 
 
+@pytest.mark.nightly
 def test_judge_refuses_schemas_with_advisor_warnings(tmp_path: Path) -> None:
     (tmp_path / "migrations").mkdir()
     careless = "create table public.open (id bigint primary key); grant all on public.open to anon;"

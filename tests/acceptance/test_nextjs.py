@@ -22,7 +22,7 @@ from tests import commands
 from tests.acceptance.realtime import realtime_front
 from tests.browser import browser, new_page
 from tests.engine import later
-from tests.nightly import by_day
+from tests.nightly import at_night
 from tests.stack import Connection
 
 __all__ = ["browser"]
@@ -144,7 +144,7 @@ def engine(stack: LocalStack, sinch: Running) -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("command", by_day(1, ["dev", "start"]))
+@pytest.mark.parametrize("command", [at_night("dev"), at_night("start")])
 def test_page_sends_once_and_shows_delivery(
     stack: LocalStack, db: Connection, sinch: Running, browser: Browser, command: str
 ) -> None:

@@ -28,7 +28,7 @@ from tests.stack import Connection
 
 WAIT_SECONDS = 60.0
 COMMAND = [sys.executable, "-m", "scheduler", "webhook"]
-ROWS = 300
+ROWS = 120
 
 
 @dataclass(frozen=True, slots=True)

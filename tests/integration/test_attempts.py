@@ -38,14 +38,12 @@ def send_back(db: Connection, batch: str) -> None:
     later(db, "1 hour")
 
 
-@pytest.mark.parametrize("then", ["sent", "failed", "pending"])
+@pytest.mark.parametrize("then", ["sent", "failed"])
 def test_older_acceptance_does_not_displace_a_newer_one(db: Connection, row: int, then: str) -> None:
     lost = lose(db)
     accept(db, claim(db), NEWER)
     if then == "failed":
         report(db, NEWER, number(0), "failed", 15)
-    if then == "pending":
-        report(db, NEWER, number(0), "aborted", 404)
     before = state(db, row)
     later(db, "1 second")
 
@@ -54,6 +52,19 @@ def test_older_acceptance_does_not_displace_a_newer_one(db: Connection, row: int
     assert before["status"] == then
     assert state(db, row) == before
     assert history(db, row)[-1] == "duplicate_send"
+
+
+def test_older_acceptance_ends_the_wait_for_a_retry(db: Connection, row: int) -> None:
+    """The newer one came to nothing, and the message would be sent a third time."""
+    lost = lose(db)
+    accept(db, claim(db), NEWER)
+    report(db, NEWER, number(0), "aborted", 404)
+    assert column(db, "status", row) == "pending"
+
+    accept(db, lost, OLDER)
+
+    assert (column(db, "status", row), column(db, "batch_id", row)) == ("sent", OLDER)
+    assert "duplicate_send" in history(db, row)
 
 
 def test_older_acceptance_does_not_settle_an_open_request(db: Connection, row: int) -> None:

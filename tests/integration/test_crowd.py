@@ -160,7 +160,7 @@ class Actor:
         return self._random.sample(ids, min(3, len(ids)))
 
 
-@pytest.mark.parametrize("seed", by_day(3, range(CROWDS)))
+@pytest.mark.parametrize("seed", by_day(2, range(CROWDS)))
 def test_no_duplicate_send_goes_unnoticed_under_concurrency(db: Connection, stack: LocalStack, seed: int) -> None:
     provider = Provider()
     with ThreadPoolExecutor(MEMBERS) as threads:

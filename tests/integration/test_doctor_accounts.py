@@ -152,7 +152,7 @@ async def test_certificate_that_nobody_signed(vonage: Running, tmp_path: Path, m
         monkeypatch.setattr(certificates, "trust", lambda **_: trusting)
         left = await certificates.days_left("127.0.0.1", port)
 
-    assert refused == "self-signed certificate"
+    assert refused == certificates.Refused("self-signed certificate")
     assert isinstance(left, float)
     assert 0 < left <= 1
 

@@ -214,7 +214,7 @@ STEPS = st.one_of(
 )
 
 
-@examples(60)
+@examples(30)
 @given(steps=st.lists(STEPS, min_size=3, max_size=14))
 def test_last_event_of_any_history_is_the_end(db: Connection, steps: list[object]) -> None:
     db.execute("truncate public.outbox, outbox_engine.dispatches, public.outbox_suppressions, outbox_engine.consents")

@@ -11,7 +11,7 @@ import pytest
 from sandbox.local.stack import LocalStack
 from tests.calls import report
 from tests.engine import later, number, stand_still
-from tests.outgoing import add, call, cancelled, count_from_one, deliveries, delivery, endpoints, record, sent, take, told
+from tests.outgoing import add, call, cancelled, deliveries, delivery, endpoints, record, sent, take, told
 from tests.races import overlap
 from tests.stack import Connection
 
@@ -19,7 +19,6 @@ from tests.stack import Connection
 @pytest.fixture(autouse=True)
 def still(db: Connection) -> None:
     stand_still(db)
-    count_from_one(db)
 
 
 def test_secret_rotates_without_a_gap(db: Connection) -> None:

@@ -10,14 +10,13 @@ import pytest
 from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from tests.engine import insert, later
-from tests.outgoing import add, call, cancelled, count_from_one, deliveries, record, take
+from tests.outgoing import add, call, cancelled, deliveries, record, take
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection
 
 
 @pytest.fixture(autouse=True)
 def endpoint(db: Connection) -> None:
-    count_from_one(db)
     add(db)
 
 

@@ -10,7 +10,7 @@ from jobs.providers.base import Report
 from jobs.runtime.metrics import REGISTRY
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
-from tests.engine import Rig, column, insert, later, number
+from tests.engine import MakeRig, Rig, column, insert, later, number
 from tests.integration.test_webhook_database import final, sent
 from tests.integration.webhook_app import DELIVERY, report, serving, signed
 from tests.stack import Connection
@@ -32,7 +32,10 @@ def counted(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-async def test_queue_requests_and_pauses_are_measured(rig: Rig, gateway: Gateway, sinch: Running, db: Connection) -> None:
+async def test_queue_requests_and_pauses_are_measured(
+    make_rig: MakeRig, gateway: Gateway, sinch: Running, db: Connection
+) -> None:
+    rig = await make_rig(lease_seconds=3)
     start = datetime(2027, 1, 1, 10, tzinfo=UTC)
     db.execute("update outbox_engine.clock set frozen_at = %s", [start])
     sinch.control.add(faults.timeout_after_accepting())

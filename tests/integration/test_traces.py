@@ -22,7 +22,7 @@ from jobs.runtime.settings import SettingsError
 from jobs.runtime.tracing import span_ids
 from sandbox.simulator import control as faults
 from sandbox.simulator.server import Running
-from tests.engine import Rig, column, insert, number
+from tests.engine import MakeRig, Rig, column, insert, number
 from tests.stack import Connection
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -81,8 +81,9 @@ async def test_insert_request_and_report_are_linked(
 
 
 async def test_request_of_unknown_outcome_is_an_error(
-    rig: Rig, sinch: Running, db: Connection, made: InMemorySpanExporter
+    make_rig: MakeRig, sinch: Running, db: Connection, made: InMemorySpanExporter
 ) -> None:
+    rig = await make_rig(lease_seconds=3)
     sinch.control.add(faults.timeout_after_accepting())
     insert(db)
     await rig.tick("dispatch")

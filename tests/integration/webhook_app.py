@@ -51,7 +51,8 @@ class Memory:
         assert source == "webhook"
         if self.refused.intersection(report.recipient for report in reports):
             raise GatewayRefused("unsupported Unicode escape sequence", code="22P05")
-        repeated = frozenset(place for place, report in enumerate(reports) if report in self.reports)
+        known = set(self.reports)
+        repeated = frozenset(place for place, report in enumerate(reports) if report in known)
         self.reports += reports
         return repeated
 

@@ -112,7 +112,8 @@ class Watch:
                 self.check_attempts()
             case "outbox_accept":
                 self._accepted(arguments)
-            case "outbox_take_reports":
+            # Release 0.1.0 calls the former.
+            case "outbox_record_reports" | "outbox_take_reports":
                 self._witness.took_reports(arguments)
 
     def unanswered(self, process: str, function: str, arguments: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ class Witness:
             self.complain(f"{event['event']}: {event['exc_info']!r}")
 
     def took_reports(self, arguments: Mapping[str, Any]) -> None:
-        """``outbox_take_reports`` was committed with these reports."""
+        """A call with these reports was committed."""
         columns = ("p_batch_ids", "p_recipients", "p_statuses", "p_codes", "p_ats", "p_references", "p_raws")
         for batch_id, recipient, status, code, at, reference, raw in zip(*(arguments[c] for c in columns), strict=True):
             made_at, number = instant(at) if at else None, int(code) if code else None

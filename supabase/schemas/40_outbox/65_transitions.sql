@@ -60,7 +60,9 @@ from unnest(array[
 cross join unnest(array[
   'dispatched', 'unknown', 'expired', 'cancelled', 'deleted', 'aborted', 'rejected', 'failed', 'delivered'
 ]) r (becomes)
-where outbox_engine.rank_of(r.becomes) > coalesce(outbox_engine.rank_of(s.status), 0);
+-- As `rank_of`, with the list computed once for all pairs: changes of statuses join with this.
+cross join lateral (select outbox_engine.statuses_by_rank() as ranks) l
+where array_position(l.ranks, r.becomes) > coalesce(array_position(l.ranks, s.status), 0);
 
 -- What happens to a message, for `change_statuses`. `event` as in `transitions`; the history has `logged_as`
 -- and `detail` in place of `event` and `error` where they are given. An error of null keeps the one it has.

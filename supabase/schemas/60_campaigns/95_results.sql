@@ -311,7 +311,7 @@ $$;
 -- may not be counted.
 create function public.outbox_read_campaign_report(p_campaign text, p_state text, p_most integer)
 returns jsonb
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
 declare
   v_status text;
