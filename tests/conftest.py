@@ -46,7 +46,7 @@ settings.register_profile("outbox", deadline=None, max_examples=100 * nightly.FA
 settings.load_profile("outbox")
 
 # Each client of a test would read the certificate authorities anew, in 30 ms, to speak with a server of this machine.
-httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
+setattr(httpx._transports.default, "create_ssl_context", cache(httpx.create_ssl_context))  # noqa: B010  # as the name is private
 
 pytest_plugins = ["tests.progress"]
 
