@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
@@ -22,7 +23,7 @@ from sandbox.demo.parts import PartFailed, Parts, running
 from sandbox.demo.show import Show
 from sandbox.demo.svg import draw
 from sandbox.demo.verdict import Verdict
-from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_work
+from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_burst, plan_work
 from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.behaviour import ProviderName
@@ -35,6 +36,9 @@ _TITLE = "The demo in a terminal: messages wait, go out and are delivered. At th
 def demo(
     *,
     messages: Annotated[int, typer.Option(help="How many messages to send.", min=1, max=MOST_MESSAGES)] = 200,
+    burst: Annotated[
+        int, typer.Option(help="How many more to send at full speed at the end; 0 for none.", min=0, max=MOST_MESSAGES)
+    ] = 10_000,
     leave: Annotated[bool, typer.Option("--exit", help="Exit when all messages are final.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON summary on stdout, all else on stderr. Implies --exit.")
@@ -59,7 +63,7 @@ def demo(
     names = _names(providers)
     film = None if svg is None else Film()
     demonstration = Demonstration(
-        console, names, messages=messages, seed=seed, live=console.is_terminal and not as_json, film=film
+        console, names, messages=messages, burst=burst, seed=seed, live=console.is_terminal and not as_json, film=film
     )
     try:
         with interruptible() as interrupts:
@@ -89,6 +93,7 @@ class Demonstration:
         providers: Sequence[ProviderName],
         *,
         messages: int,
+        burst: int,
         seed: int,
         live: bool,
         film: Film | None = None,
@@ -96,6 +101,7 @@ class Demonstration:
         self._console = console
         self._providers = providers
         self._messages = messages
+        self._burst = burst
         self._seed = seed
         self._live = live
         self._film = film
@@ -139,7 +145,7 @@ class Demonstration:
             progress=lambda s: self._say(f"{s} …"),
         ) as parts:
             began = datetime.now(UTC)
-            work = plan_work(self._messages, seed=self._seed, began=began)
+            work = replace(plan_work(self._messages, seed=self._seed, began=began), burst=plan_burst(self._burst))
             appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
             with Show(parts, work, appointments, self._console, live=self._live, film=self._film) as show:
                 verdict = show.watch()

@@ -1,7 +1,9 @@
 """The scenario of the demo: one step after the other, each through the interface that a user would use."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -10,18 +12,34 @@ from supabase import Client
 
 from jobs.runtime.masking import mask
 from sandbox.demo.appointments import Appointments, Book, Connection
-from sandbox.demo.parts import READY_SECONDS, SENDER, PartFailed
+from sandbox.demo.parts import READY_SECONDS, SENDER, PartFailed, Parts
 from sandbox.demo.work import TEMPLATE, TEMPLATE_BODY, Message, Work
 from sandbox.local import processes
 from sandbox.simulator.behaviour import ProviderName, ReportFaults
-from sandbox.simulator.control import Control, reset_after_accepting
+from sandbox.simulator.control import reset_after_accepting
 
 _ROWS_A_CALL = 500
 _LOST_REPORTS = 0.02
 _AWAY_SECONDS = 8
 
+_BURST_ROWS_A_CALL = 1000
+_DOWN_SECONDS = 4
+
 Act = Callable[[], str]
 """Does something and returns a sentence about it."""
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An act. It waits for its time, and then until it is ``ready``."""
+
+    at: float
+    act: Act
+    ready: Callable[[], bool] = _always
 
 
 class Scenario:
@@ -33,7 +51,7 @@ class Scenario:
     def __init__(
         self,
         client: Client,
-        simulators: Mapping[ProviderName, Control],
+        parts: Parts,
         work: Work,
         appointments: Appointments | None,
         db: Connection,
@@ -41,11 +59,15 @@ class Scenario:
         self._client = client
         self._appointments = appointments
         self._db = db
-        self._first, *self._others = simulators
-        self._simulator = simulators[self._first]
+        self._parts = parts
+        self._first, *self._others = parts.simulators
+        self._simulator = parts.simulators[self._first]
         self._work = work
         self._acts = deque(self._script())
         self.caption = ""
+        self.killed = 0
+        self.burst_inserted = 0
+        self._killed_at = 0.0
         self.away: ProviderName | None = None
         """The provider that takes no connection, nor does its simulator one for its controls."""
 
@@ -55,46 +77,93 @@ class Scenario:
 
     def advance(self, elapsed: float) -> bool:
         """Perform the next step if its time has come. Returns whether one was performed."""
-        if self.finished or self._acts[0][0] > elapsed:
+        if self.finished or self._acts[0].at > elapsed or not self._acts[0].ready():
             return False
-        self.caption = self._acts.popleft()[1]()
+        self.caption = self._acts.popleft().act()
         return True
 
     def end(self) -> None:
         """End all faults."""
         self._simulator.change(requests=(), reports=ReportFaults())
 
-    def _script(self) -> Iterator[tuple[float, Act]]:
+    def _script(self) -> Iterator[Step]:
         work = self._work
-        yield 0, self._template
+        yield Step(0, self._template)
         book = None if self._appointments is None else Book(self._db, self._appointments)
         if book is not None:
-            yield 0, book.open
+            yield Step(0, book.open)
         for start in range(0, len(work.first), _ROWS_A_CALL):
-            yield 0, lambda rows=work.first[start : start + _ROWS_A_CALL]: self._insert(rows)  # type: ignore[misc]
-        yield 0, self._insert_again
-        if work.stopper is not None and not self._others:
-            yield 1, self._lose
-        if work.codes:
-            yield 4, self._codes
-        later = 0
-        if self._others:
-            later = _AWAY_SECONDS
-            yield 5, self._go_away
-            yield 9, self._others_send
-            yield 6 + _AWAY_SECONDS, self._come_back
-            # Not before: a poll for a lost report that meets no provider is repeated two minutes later.
-            if work.stopper is not None:
-                yield 7 + _AWAY_SECONDS, self._lose
-        if work.stopper is not None:
-            yield 8 + later, lambda: self._stop(work.stopper or "")
+            yield Step(0, lambda rows=work.first[start : start + _ROWS_A_CALL]: self._insert(rows))  # type: ignore[misc]
+        yield Step(0, self._insert_again)
+        yield from self._several() if self._others else self._alone()
+        later = _AWAY_SECONDS if self._others else 0
+        if work.troubled:
+            # A STOP before the first text would rightly keep it back.
+            yield Step(8 + later, lambda: self._stop(work.stopper or ""), self._stopper_was_sent)
         if work.cancelled is not None:
-            yield 12 + later // 2, lambda: self._cancel(work.cancelled or "")
+            yield Step(12 + later // 2, lambda: self._cancel(work.cancelled or ""))
         if book is not None and self._appointments is not None:
             stopped = self._appointments.stopped.phone
-            yield 14 + later // 2, book.move
-            yield 15 + later // 2, book.cancel
-            yield 16 + later // 2, lambda: self._stop(stopped)
+            yield Step(14 + later // 2, book.move)
+            yield Step(15 + later // 2, book.cancel)
+            yield Step(16 + later // 2, lambda: self._stop(stopped))
+        if work.troubled:
+            yield Step(17 + later // 2, self._kill)
+            yield Step(0, self._take_over, lambda: monotonic() - self._killed_at >= _DOWN_SECONDS)
+            # Not before: a poll for a lost report that ends unfinished is repeated two minutes later.
+            yield Step(0, self._lose, lambda: monotonic() - self._killed_at >= _DOWN_SECONDS + 2)
+        yield from self._burst()
+
+    def _alone(self) -> Iterator[Step]:
+        if self._work.codes:
+            yield Step(4, self._codes)
+
+    def _several(self) -> Iterator[Step]:
+        if self._work.codes:
+            yield Step(4, self._codes)
+        yield Step(5, self._go_away)
+        yield Step(9, self._others_send)
+        yield Step(6 + _AWAY_SECONDS, self._come_back)
+
+    def _burst(self) -> Iterator[Step]:
+        rows = self._work.burst
+        if not rows:
+            return
+        yield Step(0, self._hasten, self._all_final)
+        for start in range(0, len(rows), _BURST_ROWS_A_CALL):
+            yield Step(0, lambda end=start + _BURST_ROWS_A_CALL: self._insert_burst(end))  # type: ignore[misc]
+
+    def _stopper_was_sent(self) -> bool:
+        query = "select count(*) from public.outbox where recipient = %s and sent_at is not null"
+        return self._count(query, self._work.stopper) > 0
+
+    def _all_final(self) -> bool:
+        return self._count("select count(*) from public.outbox where finalized_at is null") == 0
+
+    def _count(self, query: str, *values: object) -> int:
+        found = self._db.execute(query.encode(), values).fetchone()
+        return int(str(found[0])) if found else 0
+
+    def _kill(self) -> str:
+        waiting = self._count("select count(*) from public.outbox where finalized_at is null")
+        pid = self._parts.kill_scheduler()
+        self.killed, self._killed_at = self.killed + 1, monotonic()
+        return f"the scheduler, process {pid}, is killed with SIGKILL: its {waiting} open messages stay in the database"
+
+    def _take_over(self) -> str:
+        pid = self._parts.start_scheduler()
+        return f"a new scheduler, process {pid}, takes over: it looks up what became of open requests, then sends the rest"
+
+    def _hasten(self) -> str:
+        self.end()
+        self._parts.hasten()
+        return "the scheduler restarts without a limit of its rate, for a burst at full speed"
+
+    def _insert_burst(self, end: int) -> str:
+        rows = self._work.burst
+        self._insert(rows[end - _BURST_ROWS_A_CALL : end])
+        self.burst_inserted = min(end, len(rows))
+        return f"a burst at full speed: {self.burst_inserted} of {len(rows)} messages are inserted"
 
     def _template(self) -> str:
         self._client.table("outbox_templates").insert({"name": TEMPLATE, "body": TEMPLATE_BODY}).execute()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from time import monotonic, sleep
 from types import TracebackType
@@ -21,7 +22,7 @@ from sandbox.demo.appointments import Appointments
 from sandbox.demo.film import Film
 from sandbox.demo.parts import PartFailed, Parts
 from sandbox.demo.scenario import Scenario
-from sandbox.demo.snapshot import Entry, Snapshot, reminders, stuck, take_snapshot
+from sandbox.demo.snapshot import Entry, Snapshot, burst, reminders, stuck, take_snapshot
 from sandbox.demo.verdict import Verdict, compare, together
 from sandbox.demo.view import Picture, line, screen
 from sandbox.demo.work import Work
@@ -67,9 +68,9 @@ class Show:
         self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
-        self._scenario = Scenario(client, self._parts.simulators, self._work, self._appointments, self._db)
+        self._scenario = Scenario(client, self._parts, self._work, self._appointments, self._db)
         links = {"table browser": f"{stack.url}/  (no key needed; this machine only)", "logs": str(self._parts.folder)}
-        self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
+        self._picture = Picture(Snapshot({}, 0), expected=len(self._messages) + len(self._work.burst), links=links)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -78,7 +79,7 @@ class Show:
     def watch(self) -> Verdict:
         """Run the scenario until every message is final or the time is over, and judge. Raises :class:`PartFailed`."""
         self._began = monotonic()
-        limit = _LIMIT_SECONDS + len(self._messages) / _SLOWEST_RATE
+        limit = _LIMIT_SECONDS + (len(self._messages) + len(self._work.burst)) / _SLOWEST_RATE
         self._picture.footer = "Ctrl-C ends it and leaves nothing running."
         with self._drawing(lines_taken=0) as draw, self._naming_failures():
             while True:
@@ -128,14 +129,17 @@ class Show:
 
     def _judge(self) -> Verdict:
         simulators, now = self._parts.simulators, self._picture.now
-        count = compare(self._messages, together(tally for books in simulators.values() for tally in books.tallies()))
+        inserted = self._work.burst[: self._scenario.burst_inserted]
+        count = compare(
+            (*self._messages, *inserted), together(tally for books in simulators.values() for tally in books.tallies())
+        )
         totals = {name: books.summary() for name, books in simulators.items()}
         providers = {
             str(name): {"messages": total.messages, "requests": total.requests.get("send", 0)} for name, total in totals.items()
         }
         return Verdict(
             messages=len(self._work.messages),
-            reminder_messages=now.total - len(self._work.messages),
+            reminder_messages=now.total - len(self._work.messages) - len(inserted),
             statuses=dict(sorted(now.statuses.items())),
             reminders=reminders(self._db),
             lost=count.lost,
@@ -146,7 +150,13 @@ class Show:
             seconds=round(self._picture.elapsed, 1),
             version=version("supabase-outbox"),
             providers=providers,
+            killed=self._scenario.killed,
+            burst=self._burst(),
         )
+
+    def _burst(self) -> dict[str, float] | None:
+        found = burst(self._db, self._work.burst[0].text) if self._work.burst else None
+        return None if found is None else {**asdict(found), "per_second": found.per_second}
 
     @contextmanager
     def _drawing(self, *, lines_taken: int) -> Iterator[Callable[[], None]]:

@@ -112,6 +112,30 @@ def reminders(db: Connection) -> dict[str, int]:
     return {str(status): int(str(count)) for status, count in counts}
 
 
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A burst by the times in the outbox: seconds from its first insert to the last sent row, and to the last report."""
+
+    messages: int
+    sent_seconds: float
+    final_seconds: float
+
+    @property
+    def per_second(self) -> int:
+        return round(self.messages / self.sent_seconds) if self.sent_seconds else 0
+
+
+def burst(db: Connection, body: str) -> Burst | None:
+    """The rows with this text, or None where there are none."""
+    found = db.execute(
+        "select count(*), extract(epoch from max(sent_at) - min(created_at)),"
+        " extract(epoch from max(finalized_at) - min(created_at)) from public.outbox where body = %s",
+        [body],
+    ).fetchone()
+    count, sent, final = (0, None, None) if found is None else found
+    return Burst(int(str(count)), round(float(str(sent or 0)), 1), round(float(str(final or 0)), 1)) if count else None
+
+
 def stuck(db: Connection) -> tuple[Entry, ...]:
     """Some of the rows that have no final status."""
     return _read(

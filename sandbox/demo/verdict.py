@@ -15,7 +15,7 @@ class Verdict:
     ``stuck`` rows had no final status when the demo gave up; ``statuses`` are ours, and so are the ``reminders``: what
     became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without the
     ``reminder_messages``; both are in ``statuses``. ``requests`` are those that send. ``providers`` says of each how many
-    messages it accepted, with how many such requests.
+    messages it accepted, with how many such requests. ``killed`` counts schedulers. ``burst`` is not in ``messages``.
     """
 
     messages: int
@@ -30,6 +30,8 @@ class Verdict:
     seconds: float
     version: str
     providers: dict[str, dict[str, int]] = field(default_factory=dict)
+    killed: int = 0
+    burst: dict[str, float] | None = None
 
     @property
     def good(self) -> bool:

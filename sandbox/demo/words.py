@@ -33,7 +33,19 @@ def result(verdict: Verdict) -> str:
         f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
         + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")
         + _shares(verdict)
+        + _burst(verdict)
+        + ("A scheduler was killed meanwhile. " if verdict.killed else "")
         + f"By {whose} records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
+    )
+
+
+def _burst(verdict: Verdict) -> str:
+    if verdict.burst is None:
+        return ""
+    burst = verdict.burst
+    return (
+        f"The burst of {burst['messages']:.0f} was sent in {burst['sent_seconds']} s, {burst['per_second']:.0f} a second, "
+        f"and all its reports were in after {burst['final_seconds']} s.\n"
     )
 
 

@@ -17,6 +17,7 @@ _CODES = 10
 _TEMPLATED = 60
 _NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia")
 _NOW = ("Your table is ready.", "Your parcel has been handed in at the front desk.")
+_BURST = "The concert begins an hour later, at 21:00."
 _LATER = "Your appointment is tomorrow at 9:00."
 
 # The simulator fails numbers by their last seven digits, so these cannot end in 01xx like numbers for fiction. No area code
@@ -47,16 +48,23 @@ class Work:
     """``first`` is inserted at once, ``codes`` while much of it still waits.
 
     One key is inserted ``again``. ``stopper`` replies STOP, and ``cancelled`` is the key of a row: None where all goes well.
+    ``burst`` is inserted when all others are final.
     """
 
     first: tuple[Message, ...]
     codes: tuple[Message, ...] = ()
     stopper: str | None = None
     cancelled: str | None = None
+    burst: tuple[Message, ...] = ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
         return self.first + self.codes
+
+    @property
+    def troubled(self) -> bool:
+        """Whether something goes wrong on purpose."""
+        return self.stopper is not None
 
     @property
     def again(self) -> Message:
@@ -83,6 +91,11 @@ def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) ->
         stopper=_STOPPER if trouble else None,
         cancelled="demo-cancelled" if trouble else None,
     )
+
+
+def plan_burst(messages: int) -> tuple[Message, ...]:
+    """One text for so many numbers, due at once."""
+    return tuple(Message(number(place), _BURST, columns={"priority": 200}) for place in range(messages))
 
 
 def number(place: int) -> str:
