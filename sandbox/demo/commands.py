@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import webbrowser
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ def demo(
     burst: Annotated[
         int, typer.Option(help="How many more to send at full speed at the end; 0 for none.", min=0, max=MOST_MESSAGES)
     ] = 10_000,
+    open_pages: Annotated[bool, typer.Option("--open", help="Open the phones and the dashboard in the browser.")] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Exit when all messages are final.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON summary on stdout, all else on stderr. Implies --exit.")
@@ -63,7 +65,14 @@ def demo(
     names = _names(providers)
     film = None if svg is None else Film()
     demonstration = Demonstration(
-        console, names, messages=messages, burst=burst, seed=seed, live=console.is_terminal and not as_json, film=film
+        console,
+        names,
+        open_pages=open_pages,
+        messages=messages,
+        burst=burst,
+        seed=seed,
+        live=console.is_terminal and not as_json,
+        film=film,
     )
     try:
         with interruptible() as interrupts:
@@ -92,6 +101,7 @@ class Demonstration:
         console: Console,
         providers: Sequence[ProviderName],
         *,
+        open_pages: bool,
         messages: int,
         burst: int,
         seed: int,
@@ -100,6 +110,7 @@ class Demonstration:
     ) -> None:
         self._console = console
         self._providers = providers
+        self._open_pages = open_pages
         self._messages = messages
         self._burst = burst
         self._seed = seed
@@ -144,6 +155,7 @@ class Demonstration:
             interrupts=interrupts,
             progress=lambda s: self._say(f"{s} …"),
         ) as parts:
+            self._show_pages(parts)
             began = datetime.now(UTC)
             work = replace(plan_work(self._messages, seed=self._seed, began=began), burst=plan_burst(self._burst))
             appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
@@ -159,6 +171,12 @@ class Demonstration:
                 if stay:
                     self._stay(show, parts, result)
         return verdict
+
+    def _show_pages(self, parts: Parts) -> None:
+        for name, address in parts.pages.items():
+            self._say(f"{name}: {address}")
+            if self._open_pages:
+                webbrowser.open(address)
 
     def _stay(self, show: Show, parts: Parts, result: str) -> None:
         """Keep showing the outbox until a signal comes. The result and the commands stay on the screen."""

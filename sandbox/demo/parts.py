@@ -1,6 +1,7 @@
 """The processes of the demo, each started as a user would start it, and their end."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -25,6 +27,7 @@ SENDER = "+12025550100"
 READY_SECONDS = 30.0
 _STOP_SECONDS = 11.0
 _LINES_SHOWN = 15
+_SIGN_IN = re.compile(r"sign in at (\S+)\n")
 _FULL_SPEED = "1000000"
 
 
@@ -61,6 +64,8 @@ class Parts:
     children: list[Child]
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Addresses of pages for a browser, by name."""
 
     def check(self) -> None:
         """Raises :class:`PartFailed` for the first process that has ended."""
@@ -134,7 +139,30 @@ def running(
         _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", webhook)
 
         controls = {name: open_parts.enter_context(Control(url)) for name, url in origins.items()}
-        yield Parts(stack, controls, children, folder, environment)
+        pages = {_phones(name, origins): f"{url}/_sim/phones" for name, url in origins.items()}
+        if find_spec("jinja2") is not None:
+            dashboard = _start("dashboard", ["dashboard", "--port", str(ports.free_port())], folder, environment)
+            children.append(dashboard)
+            pages["dashboard"] = _sign_in(dashboard)
+        yield Parts(stack, controls, children, folder, environment, pages)
+
+
+def _phones(name: str, origins: Mapping[ProviderName, str]) -> str:
+    return "phones" if len(origins) == 1 else f"{name.capitalize()}'s phones"
+
+
+def _sign_in(dashboard: Child) -> str:
+    """The address that signs in once, which the dashboard prints when it is ready."""
+    found: list[str] = []
+
+    def printed() -> bool:
+        dashboard.check()
+        found.extend(_SIGN_IN.findall(dashboard.log.read_text(errors="replace")))
+        return bool(found)
+
+    if not processes.wait_until(printed, READY_SECONDS):
+        raise dashboard.failed("the dashboard did not print its address")
+    return found[0]
 
 
 def _simulators(providers: Sequence[ProviderName]) -> str:

@@ -69,7 +69,11 @@ class Show:
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
         self._scenario = Scenario(client, self._parts, self._work, self._appointments, self._db)
-        links = {"table browser": f"{stack.url}/  (no key needed; this machine only)", "logs": str(self._parts.folder)}
+        links = {
+            **self._parts.pages,
+            "table browser": f"{stack.url}/  (no key needed; this machine only)",
+            "logs": str(self._parts.folder),
+        }
         self._picture = Picture(Snapshot({}, 0), expected=len(self._messages) + len(self._work.burst), links=links)
         return self
 

@@ -29,6 +29,8 @@ def result(verdict: Verdict) -> str:
     reminded = ", ".join(f"{count} {outcome}" for outcome, count in verdict.reminders.items())
     whose = "both providers'" if len(verdict.providers) > 1 else "the provider's"
     also = f" and {verdict.reminder_messages} reminders of appointments" if verdict.reminder_messages else ""
+    if verdict.burst is not None:
+        also += f" and a burst of {verdict.burst['messages']:.0f}"
     return (
         f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
         + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")

@@ -36,7 +36,7 @@ def show(*options: str) -> tuple[dict[str, Any], str]:
 
 def test_demo_ends_without_losses_or_duplicate_sends(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
-    summary, said = show("--messages", "60", "--svg", str(picture))
+    summary, said = show("--messages", "60", "--burst", "300", "--svg", str(picture))
 
     words = picture.read_text(encoding="utf-8")
     assert "nothing was lost and nothing sent twice" in words
@@ -45,8 +45,10 @@ def test_demo_ends_without_losses_or_duplicate_sends(tmp_path: Path) -> None:
 
     assert summary["messages"] == 60
     ours = {status: count - summary["reminders"].get(status, 0) for status, count in summary["statuses"].items()}
-    assert sum(ours.values()) == 60
-    assert sum(summary["statuses"].values()) == 60 + summary["reminder_messages"]
+    assert sum(ours.values()) == 360
+    assert sum(summary["statuses"].values()) == 360 + summary["reminder_messages"]
+    assert (summary["killed"], summary["burst"]["messages"]) == (1, 300)
+    assert "is killed with SIGKILL" in said
     assert ours["suppressed"] == 1
     assert ours["cancelled"] == 1
     # Of six appointments an hour from now one was moved, one cancelled, and one patient opted out.
@@ -54,8 +56,15 @@ def test_demo_ends_without_losses_or_duplicate_sends(tmp_path: Path) -> None:
     assert summary["reminders"] == {"cancelled": 2, "delivered": 5, "suppressed": 1, "too late": 7}
 
 
+@pytest.mark.nightly
+def test_demo_sends_ten_thousand_at_full_speed() -> None:
+    summary, _ = show("--messages", "20")
+
+    assert summary["burst"]["messages"] == 10_000
+
+
 def test_demo_sends_through_vonage_while_sinch_is_away() -> None:
-    summary, said = show("--messages", "24", "--providers", "sinch,vonage")
+    summary, said = show("--messages", "24", "--burst", "0", "--providers", "sinch,vonage")
 
     assert "demo: Sinch dies" in said
     assert "demo: Sinch is back" in said

@@ -54,7 +54,18 @@ def captions() -> list[str]:
     scenario: Any = Scenario.__new__(Scenario)
     scenario._first, scenario._others = "sinch", ["vonage"]
     scenario._simulator = SimpleNamespace(refuse=ignored, add=ignored, change=ignored, text_in=ignored, health=ignored)
-    acts: list[Callable[[], str]] = [scenario._go_away, scenario._others_send, scenario._come_back, scenario._lose]
+    scenario._parts = SimpleNamespace(kill_scheduler=lambda: 4194304, start_scheduler=lambda: 4194304, hasten=ignored)
+    scenario._count = lambda _query: 50_000
+    scenario.killed = 0
+    acts: list[Callable[[], str]] = [
+        scenario._go_away,
+        scenario._others_send,
+        scenario._come_back,
+        scenario._kill,
+        scenario._take_over,
+        scenario._lose,
+        scenario._hasten,
+    ]
     return [*(act() for act in acts), scenario._stop("+12025550123")]
 
 
