@@ -70,7 +70,8 @@ class Show:
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
         self._scenario = Scenario(client, self._parts, self._work, self._appointments, self._db)
         links = {
-            **self._parts.pages,
+            # The address that signs in is longer than a line. The demo prints it before.
+            **{name: address.partition("?")[0] for name, address in self._parts.pages.items()},
             "table browser": f"{stack.url}/  (no key needed; this machine only)",
             "logs": str(self._parts.folder),
         }

@@ -1,6 +1,7 @@
 """The simulator's phones in a browser."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import httpx
 import pytest
@@ -29,9 +30,10 @@ def send(simulator: Running, to: str, body: str) -> None:
     assert answer.is_success
 
 
-@pytest.mark.parametrize("width", [360, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_phones_show_new_texts_and_replies(simulator: Running, browser: Browser, width: int, scheme: str) -> None:
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_phones_show_new_texts_and_replies(
+    simulator: Running, browser: Browser, width: int, scheme: Literal["light", "dark"]
+) -> None:
     send(simulator, "+14155550101", "<b>First</b>")
     with new_page(browser, viewport={"width": width, "height": 740}, color_scheme=scheme) as page:
         page.goto(f"{simulator.url}/_sim/phones")
