@@ -36,7 +36,7 @@ def result(verdict: Verdict) -> str:
         + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")
         + _shares(verdict)
         + _burst(verdict)
-        + ("A scheduler was killed meanwhile. " if verdict.killed else "")
+        + ("A scheduler was killed meanwhile.\n" if verdict.killed else "")
         + f"By {whose} records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
 
