@@ -6,9 +6,9 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -38,10 +38,11 @@ def test_demo_ends_without_losses_or_duplicate_sends(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
     summary, said = show("--messages", "60", "--burst", "300", "--svg", str(picture))
 
-    words = picture.read_text(encoding="utf-8")
+    # Long lines are broken in the picture.
+    words = " ".join(" ".join(ET.parse(picture).getroot().itertext()).split())  # noqa: S314  # it is ours
     assert "nothing was lost and nothing sent twice" in words
     captions = re.findall(r"^demo: (.*)$", said, re.MULTILINE)
-    assert [caption for caption in captions if escape(caption[:40], quote=False) not in words] == []
+    assert [caption for caption in captions if caption[:40] not in words] == []
 
     assert summary["messages"] == 60
     ours = {status: count - summary["reminders"].get(status, 0) for status, count in summary["statuses"].items()}
