@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from jobs.runtime.masking import mask
-from sandbox.demo.work import SPREAD_SECONDS, Message, number
+from sandbox.demo.work import HELD_SECONDS, Message, number
 from sandbox.local.binaries import REPOSITORY
 
 _EXAMPLE: Final = REPOSITORY / "supabase" / "examples" / "appointments.sql"
@@ -70,7 +70,7 @@ def plan_appointments(start: datetime) -> Appointments:
         ("Tony", "America/New_York"),
         ("Radia", "Asia/Tokyo"),
     )
-    soon = start + timedelta(hours=1, seconds=SPREAD_SECONDS - 10)
+    soon = start + timedelta(hours=1, seconds=HELD_SECONDS)
     *kept, moved, cancelled, stopped = (
         Appointment(patient, number(_NUMBERS_FROM + place), timezone, soon + timedelta(seconds=place))
         for place, (patient, timezone) in enumerate(people)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sandbox.demo import words
-from sandbox.demo.appointments import plan_appointments
+from sandbox.demo.campaigns import plan_campaigns
 from sandbox.demo.film import Film
 from sandbox.demo.interrupts import Interrupted, Interrupts, interruptible
 from sandbox.demo.parts import PartFailed, Parts, running
@@ -41,7 +41,9 @@ def demo(
         int, typer.Option(help="How many more to send at full speed at the end; 0 for none.", min=0, max=MOST_MESSAGES)
     ] = 10_000,
     open_pages: Annotated[bool, typer.Option("--open", help="Open the phones and the dashboard in the browser.")] = False,
-    leave: Annotated[bool, typer.Option("--exit", help="Exit when all messages are final.")] = False,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Exit when all messages are final, as it does if stdout is not a terminal.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON summary on stdout, all else on stderr. Implies --exit.")
     ] = False,
@@ -76,7 +78,7 @@ def demo(
     )
     try:
         with interruptible() as interrupts:
-            verdict = demonstration.run(interrupts, data_dir, port, stay=not (leave or as_json))
+            verdict = demonstration.run(interrupts, data_dir, port, stay=console.is_terminal and not (leave or as_json))
     except Interrupted as interrupted:
         console.print("Stopped. Nothing is left running.")
         raise typer.Exit(128 + interrupted.number) from None
@@ -158,8 +160,8 @@ class Demonstration:
             self._show_pages(parts)
             began = datetime.now(UTC)
             work = replace(plan_work(self._messages, seed=self._seed, began=began), burst=plan_burst(self._burst))
-            appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
-            with Show(parts, work, appointments, self._console, live=self._live, film=self._film) as show:
+            campaigns = plan_campaigns(began) if self._messages >= TROUBLE_FROM else None
+            with Show(parts, work, campaigns, self._console, live=self._live, film=self._film) as show:
                 verdict = show.watch()
                 result = words.result(verdict)
                 # A terminal would break a line within a word.
@@ -175,8 +177,8 @@ class Demonstration:
     def _show_pages(self, parts: Parts) -> None:
         for name, address in parts.pages.items():
             self._say(f"{name}: {address}")
-            if self._open_pages:
-                webbrowser.open(address)
+            if self._open_pages and not webbrowser.open(address):
+                self._say("There is no browser to open it in: set BROWSER, or open the address yourself.")
 
     def _stay(self, show: Show, parts: Parts, result: str) -> None:
         """Keep showing the outbox until a signal comes. The result and the commands stay on the screen."""

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
+import psycopg
 
 from jobs.runtime import settings
 from sandbox.demo.interrupts import Interrupts
@@ -133,16 +134,20 @@ def running(
         webhook = _start("webhook", ["webhook", "--port", str(webhook_port)], folder, environment)
         children.append(webhook)
         (folder / "scheduler.log").write_bytes(b"")
-        children.append(_start("scheduler", ["run"], folder, environment))
-        for url, simulator in zip(origins.values(), simulators, strict=True):
-            _wait_for(f"{url}/_sim/health", simulator)
-        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", webhook)
-
-        controls = {name: open_parts.enter_context(Control(url)) for name, url in origins.items()}
-        pages = {_phones(name, origins): f"{url}/_sim/phones" for name, url in origins.items()}
+        scheduler = _start("scheduler", ["run"], folder, environment)
+        children.append(scheduler)
+        dashboard = None
         if find_spec("jinja2") is not None:
             dashboard = _start("dashboard", ["dashboard", "--port", str(ports.free_port())], folder, environment)
             children.append(dashboard)
+        for url, simulator in zip(origins.values(), simulators, strict=True):
+            _wait_for(f"{url}/_sim/health", simulator)
+        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", webhook)
+        _wait_for_claims(stack, scheduler)
+
+        controls = {name: open_parts.enter_context(Control(url)) for name, url in origins.items()}
+        pages = {_phones(name, origins): f"{url}/_sim/phones" for name, url in origins.items()}
+        if dashboard is not None:
             pages["dashboard"] = _sign_in(dashboard)
         yield Parts(stack, controls, children, folder, environment, pages)
 
@@ -240,6 +245,18 @@ def _wait_for(url: str, child: Child) -> None:
 
     if not processes.wait_until(answers, READY_SECONDS):
         raise child.failed(f"the {child.name} did not answer within {READY_SECONDS:.0f} s")
+
+
+def _wait_for_claims(stack: LocalStack, scheduler: Child) -> None:
+    """Until the scheduler claims messages: the demo's times count from then on, however slow the machine is."""
+    with psycopg.connect(stack.admin_url, autocommit=True) as db:
+
+        def claims() -> bool:
+            scheduler.check()
+            return db.execute("select exists (select from outbox_engine.running_dispatchers)").fetchone() == (True,)
+
+        if not processes.wait_until(claims, READY_SECONDS):
+            raise scheduler.failed(f"the scheduler claimed no message within {READY_SECONDS:.0f} s")
 
 
 def _stop(children: Sequence[Child]) -> None:

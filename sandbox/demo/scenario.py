@@ -1,29 +1,57 @@
 """The scenario of the demo: one step after the other, each through the interface that a user would use."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import httpx
 from postgrest.types import ReturnMethod
 from supabase import Client
 
 from jobs.runtime.masking import mask
-from sandbox.demo.appointments import Appointments, Book, Connection
+from sandbox.demo.appointments import Book, Connection
+from sandbox.demo.campaigns import Campaigns
+from sandbox.demo.night import Menu
 from sandbox.demo.parts import READY_SECONDS, SENDER, PartFailed, Parts
+from sandbox.demo.snapshot import count_messages
 from sandbox.demo.work import TEMPLATE, TEMPLATE_BODY, Message, Work
 from sandbox.local import processes
 from sandbox.simulator.behaviour import ProviderName, ReportFaults
-from sandbox.simulator.control import reset_after_accepting
+from sandbox.simulator.control import reset_after_accepting, timeout_after_accepting
 
 _ROWS_A_CALL = 500
-_LOST_REPORTS = 0.02
+_LOST_REPORTS = 0.2
 _AWAY_SECONDS = 8
-
 _BURST_ROWS_A_CALL = 1000
 _DOWN_SECONDS = 4
+_ALONE: Final = {
+    "book": 6.0,
+    "menu": 8.5,
+    "stop": 11.0,
+    "cancel": 13.0,
+    "move": 15.0,
+    "call off": 17.0,
+    "opt out": 19.0,
+    "hang": 21.0,
+}
+_SEVERAL: Final = {
+    "go away": 5.5,
+    "others send": 8.0,
+    "book": 10.5,
+    "menu": 16.0,
+    "stop": 18.0,
+    "cancel": 19.5,
+    "move": 21.0,
+    "call off": 22.5,
+    "opt out": 24.0,
+    "hang": 25.5,
+}
+"""When each step begins, with one provider and with several: seconds from the first insert."""
+_BURST_AT: Final = 30
+_LONG_SECONDS = 15.0
+"""Without a step for so long, the caption says for what the demo waits."""
 
 Act = Callable[[], str]
 """Does something and returns a sentence about it."""
@@ -53,21 +81,23 @@ class Scenario:
         client: Client,
         parts: Parts,
         work: Work,
-        appointments: Appointments | None,
+        campaigns: Campaigns | None,
         db: Connection,
     ) -> None:
         self._client = client
-        self._appointments = appointments
+        self._campaigns = campaigns
         self._db = db
         self._parts = parts
         self._first, *self._others = parts.simulators
         self._simulator = parts.simulators[self._first]
         self._work = work
-        self._acts = deque(self._script())
+        self._acts = deque(sorted(self._script(), key=lambda step: step.at))
+        self._acted_at = 0.0
         self.caption = ""
         self.killed = 0
         self.burst_inserted = 0
         self._killed_at = 0.0
+        self._hastened_at: object = None
         self.away: ProviderName | None = None
         """The provider that takes no connection, nor does its simulator one for its controls."""
 
@@ -78,76 +108,101 @@ class Scenario:
     def advance(self, elapsed: float) -> bool:
         """Perform the next step if its time has come. Returns whether one was performed."""
         if self.finished or self._acts[0].at > elapsed or not self._acts[0].ready():
+            self._explain(elapsed)
             return False
-        self.caption = self._acts.popleft().act()
+        self.caption, self._acted_at = self._acts.popleft().act(), elapsed
         return True
 
     def end(self) -> None:
         """End all faults."""
-        self._simulator.change(requests=(), reports=ReportFaults())
+        for simulator in self._parts.simulators.values():
+            simulator.change(requests=(), reports=ReportFaults())
+
+    def _explain(self, elapsed: float) -> None:
+        """Say what the demo waits for, if that takes long."""
+        if elapsed < self._acted_at + _LONG_SECONDS:
+            return
+        self._acted_at = elapsed
+        now = count_messages(self._db)
+        if 0 < now.open == now.unreported:
+            self.caption = (
+                f"the reports of {now.open} messages are missing: the scheduler asks the provider for them, "
+                "and again after two minutes where it got no answer"
+            )
 
     def _script(self) -> Iterator[Step]:
-        work = self._work
+        """The steps of the first half minute in any order, and then those that wait for the ones before them."""
+        work, at = self._work, _SEVERAL if self._others else _ALONE
         yield Step(0, self._template)
-        book = None if self._appointments is None else Book(self._db, self._appointments)
-        if book is not None:
-            yield Step(0, book.open)
         for start in range(0, len(work.first), _ROWS_A_CALL):
             yield Step(0, lambda rows=work.first[start : start + _ROWS_A_CALL]: self._insert(rows))  # type: ignore[misc]
-        yield Step(0, self._insert_again)
-        yield from self._several() if self._others else self._alone()
-        later = _AWAY_SECONDS if self._others else 0
+        yield Step(2, self._insert_again)
+        if work.codes:
+            yield Step(3.5, self._codes)
+        if self._others:
+            yield Step(at["go away"], self._go_away)
+            yield Step(at["others send"], self._others_send)
+            yield Step(at["go away"] + _AWAY_SECONDS, self._come_back)
+        if self._campaigns is not None:
+            yield from self._campaign_steps(self._campaigns, at)
+        if work.cancelled is not None:
+            yield Step(at["cancel"], lambda: self._cancel(work.cancelled or ""))
         if work.troubled:
             # A STOP before the first text would rightly keep it back.
-            yield Step(8 + later, lambda: self._stop(work.stopper or ""), self._stopper_was_sent)
-        if work.cancelled is not None:
-            yield Step(12 + later // 2, lambda: self._cancel(work.cancelled or ""))
-        if book is not None and self._appointments is not None:
-            stopped = self._appointments.stopped.phone
-            yield Step(14 + later // 2, book.move)
-            yield Step(15 + later // 2, book.cancel)
-            yield Step(16 + later // 2, lambda: self._stop(stopped))
-        if work.troubled:
-            yield Step(17 + later // 2, self._kill)
-            yield Step(0, self._take_over, lambda: monotonic() - self._killed_at >= _DOWN_SECONDS)
+            yield Step(at["stop"], lambda: self._stop(work.stopper or ""), self._stopper_was_sent)
+            yield Step(at["hang"], self._leave_unanswered)
+            yield Step(at["hang"], self._kill, self._is_unanswered)
+            yield Step(at["hang"], self._take_over, lambda: self._down_seconds() >= _DOWN_SECONDS)
             # Not before: a poll for a lost report that ends unfinished is repeated two minutes later.
-            yield Step(0, self._lose, lambda: monotonic() - self._killed_at >= _DOWN_SECONDS + 2)
+            yield Step(at["hang"], self._lose, lambda: self._down_seconds() >= _DOWN_SECONDS + 2)
         yield from self._burst()
 
-    def _alone(self) -> Iterator[Step]:
-        if self._work.codes:
-            yield Step(4, self._codes)
-
-    def _several(self) -> Iterator[Step]:
-        if self._work.codes:
-            yield Step(4, self._codes)
-        yield Step(5, self._go_away)
-        yield Step(9, self._others_send)
-        yield Step(6 + _AWAY_SECONDS, self._come_back)
+    def _campaign_steps(self, campaigns: Campaigns, at: Mapping[str, float]) -> Iterator[Step]:
+        book, menu = Book(self._db, campaigns.appointments), Menu(self._db, campaigns.night)
+        yield Step(at["book"], book.open)
+        yield Step(at["menu"], menu.announce)
+        yield Step(at["move"], book.move)
+        yield Step(at["call off"], book.cancel)
+        yield Step(at["opt out"], lambda: self._stop(campaigns.appointments.stopped.phone))
 
     def _burst(self) -> Iterator[Step]:
         rows = self._work.burst
         if not rows:
             return
-        yield Step(0, self._hasten, self._all_final)
+        yield Step(_BURST_AT, self._hasten, self._all_final)
         for start in range(0, len(rows), _BURST_ROWS_A_CALL):
-            yield Step(0, lambda end=start + _BURST_ROWS_A_CALL: self._insert_burst(end))  # type: ignore[misc]
+            yield Step(_BURST_AT, lambda end=start + _BURST_ROWS_A_CALL: self._insert_burst(end), self._is_back)  # type: ignore[misc]
 
     def _stopper_was_sent(self) -> bool:
         query = "select count(*) from public.outbox where recipient = %s and sent_at is not null"
         return self._count(query, self._work.stopper) > 0
 
     def _all_final(self) -> bool:
-        return self._count("select count(*) from public.outbox where finalized_at is null") == 0
+        return count_messages(self._db).open == 0
+
+    def _is_unanswered(self) -> bool:
+        """Whether a provider holds a request without an answer, and no other request is on its way."""
+        held = any(any(simulator.behaviour().struck) for simulator in self._parts.simulators.values())
+        return held and self._count("select count(*) from public.outbox where status = 'sending'") == 1
+
+    def _is_back(self) -> bool:
+        """Whether the scheduler that was started last claims messages."""
+        query = "select count(*) from outbox_engine.heartbeats where job = 'dispatch' and ended_at is null and since > %s"
+        return self._count(query, self._hastened_at) > 0
+
+    def _down_seconds(self) -> float:
+        return monotonic() - self._killed_at
 
     def _count(self, query: str, *values: object) -> int:
         found = self._db.execute(query.encode(), values).fetchone()
         return int(str(found[0])) if found else 0
 
     def _kill(self) -> str:
-        waiting = self._count("select count(*) from public.outbox where finalized_at is null")
         pid = self._parts.kill_scheduler()
         self.killed, self._killed_at = self.killed + 1, monotonic()
+        for simulator in self._parts.simulators.values():
+            simulator.heal()
+        waiting = count_messages(self._db).open
         return f"the scheduler, process {pid}, is killed with SIGKILL: its {waiting} open messages stay in the database"
 
     def _take_over(self) -> str:
@@ -156,6 +211,8 @@ class Scenario:
 
     def _hasten(self) -> str:
         self.end()
+        found = self._db.execute("select now()").fetchone()
+        self._hastened_at = found[0] if found else None
         self._parts.hasten()
         return "the scheduler restarts without a limit of its rate, for a burst at full speed"
 
@@ -186,6 +243,12 @@ class Scenario:
         self._simulator.add(reset_after_accepting())
         self._simulator.change(reports=ReportFaults(lost=_LOST_REPORTS))
         return "the answer to a request gets lost, and one report in fifty: both are looked up, nothing is sent again"
+
+    def _leave_unanswered(self) -> str:
+        for simulator in self._parts.simulators.values():
+            simulator.add(timeout_after_accepting())
+        self._insert(self._work.unanswered)
+        return "the provider accepts the next message, and does not answer"
 
     def _codes(self) -> str:
         self._insert(self._work.codes)

@@ -18,7 +18,7 @@ from supabase.lib.client_options import SyncClientOptions
 
 from jobs.runtime.masking import scrub
 from sandbox.demo import words
-from sandbox.demo.appointments import Appointments
+from sandbox.demo.campaigns import Campaigns
 from sandbox.demo.film import Film
 from sandbox.demo.parts import PartFailed, Parts
 from sandbox.demo.scenario import Scenario
@@ -43,15 +43,15 @@ class Show:
         self,
         parts: Parts,
         work: Work,
-        appointments: Appointments | None,
+        campaigns: Campaigns | None,
         console: Console,
         *,
         live: bool,
         film: Film | None = None,
     ) -> None:
         self._parts = parts
-        self._appointments = appointments
-        self._messages = (*work.messages, *(appointments.reminders if appointments else ()))
+        self._campaigns = campaigns
+        self._messages = (*work.messages, *(campaigns.messages if campaigns else ()))
         self._work = work
         self._console = console
         self._live = live
@@ -68,14 +68,15 @@ class Show:
         self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
-        self._scenario = Scenario(client, self._parts, self._work, self._appointments, self._db)
+        self._scenario = Scenario(client, self._parts, self._work, self._campaigns, self._db)
         links = {
             # The address that signs in is longer than a line. The demo prints it before.
             **{name: address.partition("?")[0] for name, address in self._parts.pages.items()},
             "table browser": f"{stack.url}/  (no key needed; this machine only)",
             "logs": str(self._parts.folder),
         }
-        self._picture = Picture(Snapshot({}, 0), expected=len(self._messages) + len(self._work.burst), links=links)
+        # Rows of campaigns come later, and one of them waits for the morning.
+        self._picture = Picture(Snapshot({}, 0), expected=len(self._work.messages) + len(self._work.burst), links=links)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -94,7 +95,7 @@ class Show:
                 if self._film is not None:
                     self._film.see(self._picture)
                 now = self._picture.now
-                if (self._scenario.finished and now.final >= now.total) or self._picture.elapsed > limit:
+                if (self._scenario.finished and now.open == 0) or self._picture.elapsed > limit:
                     break
                 if not acted:
                     sleep(_REFRESH_SECONDS)
@@ -144,13 +145,14 @@ class Show:
         }
         return Verdict(
             messages=len(self._work.messages),
-            reminder_messages=now.total - len(self._work.messages) - len(inserted),
+            campaign_messages=now.total - len(self._work.messages) - len(inserted),
+            overnight=now.overnight,
             statuses=dict(sorted(now.statuses.items())),
             reminders=reminders(self._db),
             lost=count.lost,
             sent_twice=count.sent_twice,
             sent_wrongly=count.sent_wrongly,
-            stuck=now.total - now.final,
+            stuck=now.open,
             requests=sum(figures["requests"] for figures in providers.values()),
             seconds=round(self._picture.elapsed, 1),
             version=version("supabase-outbox"),

@@ -14,12 +14,13 @@ class Verdict:
     ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
     ``stuck`` rows had no final status when the demo gave up; ``statuses`` are ours, and so are the ``reminders``: what
     became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without the
-    ``reminder_messages``; both are in ``statuses``. ``requests`` are those that send. ``providers`` says of each how many
-    messages it accepted, with how many such requests. ``killed`` counts schedulers. ``burst`` is not in ``messages``.
+    ``campaign_messages``; both are in ``statuses``. ``overnight`` of these wait for the morning. ``requests`` are those that
+    send. ``providers`` says of each how many messages it accepted, with how many such requests. ``killed`` counts schedulers.
+    ``burst`` is not in ``messages``.
     """
 
     messages: int
-    reminder_messages: int
+    campaign_messages: int
     statuses: dict[str, int]
     reminders: dict[str, int]
     lost: int
@@ -31,6 +32,7 @@ class Verdict:
     version: str
     providers: dict[str, dict[str, int]] = field(default_factory=dict)
     killed: int = 0
+    overnight: int = 0
     burst: dict[str, float] | None = None
 
     @property

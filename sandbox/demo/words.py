@@ -28,15 +28,16 @@ def result(verdict: Verdict) -> str:
     ]
     reminded = ", ".join(f"{count} {outcome}" for outcome, count in verdict.reminders.items())
     whose = "both providers'" if len(verdict.providers) > 1 else "the provider's"
-    also = f" and {verdict.reminder_messages} reminders of appointments" if verdict.reminder_messages else ""
+    also = f", {verdict.campaign_messages} of campaigns" if verdict.campaign_messages else ""
     if verdict.burst is not None:
         also += f" and a burst of {verdict.burst['messages']:.0f}"
     return (
         f"{verdict.messages} messages{also} in {verdict.seconds} s with {verdict.requests} requests: {counts}.\n"
         + (f"Reminders a day and an hour before each appointment, some of them in the past: {reminded}.\n" if reminded else "")
+        + ("A message of a campaign waits, because it is night for its recipient.\n" if verdict.overnight else "")
         + _shares(verdict)
         + _burst(verdict)
-        + ("A scheduler was killed meanwhile.\n" if verdict.killed else "")
+        + ("A scheduler was killed meanwhile, with a request that had no answer.\n" if verdict.killed else "")
         + f"By {whose} records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
 

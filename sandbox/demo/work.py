@@ -13,6 +13,8 @@ TROUBLE_FROM = 20
 """With fewer messages than this there are no failures."""
 
 SPREAD_SECONDS = 30
+HELD_SECONDS = 36
+"""When messages are due that must not be sent: later than the steps that stop them, also on a slow machine."""
 _CODES = 10
 _TEMPLATED = 60
 _NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia")
@@ -45,7 +47,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``first`` is inserted at once, ``codes`` while much of it still waits.
+    """``first`` is inserted at once, ``codes`` while much of it still waits, and ``unanswered`` before the scheduler is killed.
 
     One key is inserted ``again``. ``stopper`` replies STOP, and ``cancelled`` is the key of a row: None where all goes well.
     ``burst`` is inserted when all others are final.
@@ -53,13 +55,14 @@ class Work:
 
     first: tuple[Message, ...]
     codes: tuple[Message, ...] = ()
+    unanswered: tuple[Message, ...] = ()
     stopper: str | None = None
     cancelled: str | None = None
     burst: tuple[Message, ...] = ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        return self.first + self.codes
+        return self.first + self.codes + self.unanswered
 
     @property
     def troubled(self) -> bool:
@@ -76,8 +79,9 @@ def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) ->
     random, start = Random(seed), began or datetime.now(UTC)
     codes = min(_CODES, messages // TROUBLE_FROM)
     trouble = _trouble(start) if messages >= TROUBLE_FROM else []
-    ordinary = messages - codes - len(trouble)
-    places = random.sample(range(ordinary + codes), ordinary + codes)
+    unanswered = 1 if trouble else 0
+    ordinary = messages - codes - unanswered - len(trouble)
+    places = random.sample(range(messages - len(trouble)), messages - len(trouble))
 
     first = [_ordinary(place, random, start, at_once=n < (ordinary + 1) // 2, n=n) for n, place in enumerate(places[:ordinary])]
     first[0] = replace(first[0], columns={**first[0].columns, "idempotency_key": "demo-repeated"})
@@ -86,8 +90,9 @@ def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) ->
         first=(first[0], *trouble, *first[1:]),
         codes=tuple(
             Message(number(place), f"Your code is {random.randrange(100_000, 1_000_000)}.", columns={"priority": 0})
-            for place in places[ordinary:]
+            for place in places[ordinary : ordinary + codes]
         ),
+        unanswered=tuple(Message(number(place), _NOW[1], columns={"priority": 0}) for place in places[ordinary + codes :]),
         stopper=_STOPPER if trouble else None,
         cancelled="demo-cancelled" if trouble else None,
     )
@@ -116,7 +121,7 @@ def _ordinary(place: int, random: Random, start: datetime, *, at_once: bool, n: 
 
 
 def _trouble(start: datetime) -> list[Message]:
-    in_a_while = (start + timedelta(seconds=SPREAD_SECONDS - 5)).isoformat()
+    in_a_while = (start + timedelta(seconds=HELD_SECONDS)).isoformat()
     return [
         Message(_STOPPER, _NOW[0]),
         *(Message(number, _NOW[0]) for number in _FAILING),

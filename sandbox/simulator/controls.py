@@ -123,6 +123,10 @@ async def _phones(world: World, _request: Request) -> Response:
     for plan in world.sinch.plans.values():
         views = (received.view for received in plan.inbounds[-_PHONE_TEXTS:])
         texts += [PhoneText(view.from_, view.body, view.received_at, "sent", outgoing=True) for view in views]
+    texts += [
+        PhoneText(received.inbound.from_, received.inbound.text or "", iso(received.at), "sent", outgoing=True)
+        for received in world.vonage.inbounds[-_PHONE_TEXTS:]
+    ]
     return Response(phones_page(texts, books.messages), media_type="text/html", headers=HEADERS)
 
 
