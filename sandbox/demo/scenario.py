@@ -25,7 +25,7 @@ _ROWS_A_CALL = 500
 _LOST_REPORTS = 0.2
 _AWAY_SECONDS = 8
 _BURST_ROWS_A_CALL = 1000
-_DOWN_SECONDS = 4
+_DOWN_SECONDS = 3
 _ALONE: Final = {
     "book": 6.0,
     "menu": 8.5,
@@ -37,19 +37,20 @@ _ALONE: Final = {
     "hang": 21.0,
 }
 _SEVERAL: Final = {
-    "go away": 5.5,
-    "others send": 8.0,
-    "book": 10.5,
-    "menu": 16.0,
-    "stop": 18.0,
-    "cancel": 19.5,
-    "move": 21.0,
-    "call off": 22.5,
-    "opt out": 24.0,
-    "hang": 25.5,
+    "go away": 4.5,
+    "others send": 6.5,
+    "book": 9.0,
+    "menu": 14.0,
+    "stop": 15.5,
+    "cancel": 17.0,
+    "move": 18.5,
+    "call off": 20.0,
+    "opt out": 21.5,
+    "hang": 23.0,
 }
 """When each step begins, with one provider and with several: seconds from the first insert."""
-_BURST_AT: Final = 30
+_BURST_AT: Final = 30.0
+_HELD_REPORT_SECONDS = 8.0
 _LONG_SECONDS = 15.0
 """Without a step for so long, the caption says for what the demo waits."""
 
@@ -97,17 +98,19 @@ class Scenario:
         self.killed = 0
         self.burst_inserted = 0
         self._killed_at = 0.0
+        self._unanswered_at = 0.0
         self._hastened_at: object = None
         self.away: ProviderName | None = None
         """The provider that takes no connection, nor does its simulator one for its controls."""
 
     @property
-    def finished(self) -> bool:
-        return not self._acts
+    def left(self) -> int:
+        """How many steps are still to come."""
+        return len(self._acts)
 
     def advance(self, elapsed: float) -> bool:
         """Perform the next step if its time has come. Returns whether one was performed."""
-        if self.finished or self._acts[0].at > elapsed or not self._acts[0].ready():
+        if not self._acts or self._acts[0].at > elapsed or not self._acts[0].ready():
             self._explain(elapsed)
             return False
         self.caption, self._acted_at = self._acts.popleft().act(), elapsed
@@ -138,7 +141,7 @@ class Scenario:
             yield Step(0, lambda rows=work.first[start : start + _ROWS_A_CALL]: self._insert(rows))  # type: ignore[misc]
         yield Step(2, self._insert_again)
         if work.codes:
-            yield Step(3.5, self._codes)
+            yield Step(3, self._codes)
         if self._others:
             yield Step(at["go away"], self._go_away)
             yield Step(at["others send"], self._others_send)
@@ -182,8 +185,10 @@ class Scenario:
 
     def _is_unanswered(self) -> bool:
         """Whether a provider holds a request without an answer, and no other request is on its way."""
-        held = any(any(simulator.behaviour().struck) for simulator in self._parts.simulators.values())
-        return held and self._count("select count(*) from public.outbox where status = 'sending'") == 1
+        if not any(any(simulator.behaviour().struck) for simulator in self._parts.simulators.values()):
+            return False
+        sending = self._count("select count(distinct dispatch_id) from public.outbox where status = 'sending'")
+        return sending == 1 or monotonic() - self._unanswered_at > _HELD_REPORT_SECONDS
 
     def _is_back(self) -> bool:
         """Whether the scheduler that was started last claims messages."""
@@ -200,8 +205,7 @@ class Scenario:
     def _kill(self) -> str:
         pid = self._parts.kill_scheduler()
         self.killed, self._killed_at = self.killed + 1, monotonic()
-        for simulator in self._parts.simulators.values():
-            simulator.heal()
+        self.end()
         waiting = count_messages(self._db).open
         return f"the scheduler, process {pid}, is killed with SIGKILL: its {waiting} open messages stay in the database"
 
@@ -242,12 +246,15 @@ class Scenario:
     def _lose(self) -> str:
         self._simulator.add(reset_after_accepting())
         self._simulator.change(reports=ReportFaults(lost=_LOST_REPORTS))
-        return "the answer to a request gets lost, and one report in fifty: both are looked up, nothing is sent again"
+        return "the answer to a request gets lost, and one report in five: all are looked up, and nothing is sent again"
 
     def _leave_unanswered(self) -> str:
+        # A report, which names the request, would answer it.
+        late = ReportFaults(late=1, late_by=_HELD_REPORT_SECONDS)
         for simulator in self._parts.simulators.values():
-            simulator.add(timeout_after_accepting())
+            simulator.change(requests=(timeout_after_accepting(),), reports=late)
         self._insert(self._work.unanswered)
+        self._unanswered_at = monotonic()
         return "the provider accepts the next message, and does not answer"
 
     def _codes(self) -> str:

@@ -95,7 +95,7 @@ class Show:
                 if self._film is not None:
                     self._film.see(self._picture)
                 now = self._picture.now
-                if (self._scenario.finished and now.open == 0) or self._picture.elapsed > limit:
+                if (not self._scenario.left and now.open == 0) or self._picture.elapsed > limit:
                     break
                 if not acted:
                     sleep(_REFRESH_SECONDS)
@@ -153,6 +153,7 @@ class Show:
             sent_twice=count.sent_twice,
             sent_wrongly=count.sent_wrongly,
             stuck=now.open,
+            steps_left=self._scenario.left,
             requests=sum(figures["requests"] for figures in providers.values()),
             seconds=round(self._picture.elapsed, 1),
             version=version("supabase-outbox"),

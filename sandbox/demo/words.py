@@ -38,6 +38,7 @@ def result(verdict: Verdict) -> str:
         + _shares(verdict)
         + _burst(verdict)
         + ("A scheduler was killed meanwhile, with a request that had no answer.\n" if verdict.killed else "")
+        + (f"The demo gave up before its last {verdict.steps_left} steps.\n" if verdict.steps_left else "")
         + f"By {whose} records {', '.join(wrong) if wrong else 'nothing was lost and nothing sent twice'}."
     )
 

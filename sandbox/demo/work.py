@@ -12,8 +12,8 @@ MOST_MESSAGES = 50_000
 TROUBLE_FROM = 20
 """With fewer messages than this there are no failures."""
 
-SPREAD_SECONDS = 30
-HELD_SECONDS = 36
+SPREAD_SECONDS = 28
+HELD_SECONDS = 32
 """When messages are due that must not be sent: later than the steps that stop them, also on a slow machine."""
 _CODES = 10
 _TEMPLATED = 60

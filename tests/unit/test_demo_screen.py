@@ -62,10 +62,10 @@ def captions() -> list[str]:
     )
     scenario._db = MagicMock()
     scenario._db.execute().fetchall.return_value = [("sent", 50_000, 50_000, 0)]
+    scenario.killed, scenario._acted_at = 0, 0.0
     scenario._work = plan_work(20)
     scenario._insert = ignored
     scenario._explain(60)
-    scenario.killed, scenario._acted_at = 0, 0.0
     acts: list[Callable[[], str]] = [
         scenario._go_away,
         scenario._others_send,
