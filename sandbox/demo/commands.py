@@ -175,14 +175,14 @@ class Demonstration:
         return verdict
 
     def _show_pages(self, parts: Parts) -> None:
-        for name, address in parts.pages.items():
-            self._say(f"{name}: {address}")
+        for text, address in zip(words.page_lines(parts.pages), parts.pages.values(), strict=True):
+            self._say(text)
             if self._open_pages and not webbrowser.open(address):
                 self._say("There is no browser to open it in: set BROWSER, or open the address yourself.")
 
     def _stay(self, show: Show, parts: Parts, result: str) -> None:
         """Keep showing the outbox until a signal comes. The result and the commands stay on the screen."""
-        invitation = ["", *words.invitation(parts.stack, str(parts.folder)), ""]
+        invitation = ["", *words.invitation(parts.stack, str(parts.folder), parts.pages), ""]
         for text in invitation:
             self._say(text)
         width = self._console.width

@@ -51,8 +51,8 @@ _SEVERAL: Final = {
 """When each step begins, with one provider and with several: seconds from the first insert."""
 _BURST_AT: Final = 30.0
 _HELD_REPORT_SECONDS = 8.0
-_LONG_SECONDS = 15.0
-"""Without a step for so long, the caption says for what the demo waits."""
+_LONG_SECONDS = 10.0
+"""Without a change for so long, the caption says for what the demo waits."""
 
 Act = Callable[[], str]
 """Does something and returns a sentence about it."""
@@ -93,7 +93,8 @@ class Scenario:
         self._simulator = parts.simulators[self._first]
         self._work = work
         self._acts = deque(sorted(self._script(), key=lambda step: step.at))
-        self._acted_at = 0.0
+        self._changed_at = 0.0
+        self._final = 0
         self.caption = ""
         self.killed = 0
         self.burst_inserted = 0
@@ -113,7 +114,7 @@ class Scenario:
         if not self._acts or self._acts[0].at > elapsed or not self._acts[0].ready():
             self._explain(elapsed)
             return False
-        self.caption, self._acted_at = self._acts.popleft().act(), elapsed
+        self.caption, self._changed_at = self._acts.popleft().act(), elapsed
         return True
 
     def end(self) -> None:
@@ -122,12 +123,13 @@ class Scenario:
             simulator.change(requests=(), reports=ReportFaults())
 
     def _explain(self, elapsed: float) -> None:
-        """Say what the demo waits for, if that takes long."""
-        if elapsed < self._acted_at + _LONG_SECONDS:
+        """Say what the demo waits for, if nothing changes for long."""
+        if elapsed < self._changed_at + _LONG_SECONDS:
             return
-        self._acted_at = elapsed
-        now = count_messages(self._db)
-        if 0 < now.open == now.unreported:
+        self._changed_at = elapsed
+        now, before = count_messages(self._db), self._final
+        self._final = now.final
+        if now.final == before and 0 < now.open == now.unreported:
             self.caption = (
                 f"the reports of {now.open} messages are missing: the scheduler asks the provider for them, "
                 "and again after two minutes where it got no answer"

@@ -101,6 +101,8 @@ class Show:
                     sleep(_REFRESH_SECONDS)
             self._scenario.end()
             verdict = self._judge()
+            self._picture.caption = words.ending(verdict)
+            draw()
         if self._film is not None:
             self._film.end(self._picture, words.result(verdict))
         return verdict

@@ -1,7 +1,7 @@
 """The demo's sentences beside the screen."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from shutil import which
 
 from sandbox.demo.snapshot import Entry
@@ -43,6 +43,15 @@ def result(verdict: Verdict) -> str:
     )
 
 
+def ending(verdict: Verdict) -> str:
+    """The last caption."""
+    if verdict.stuck or verdict.steps_left:
+        return "the demo gives up"
+    return (
+        "every message is final, except for those that wait for the morning" if verdict.overnight else "every message is final"
+    )
+
+
 def _burst(verdict: Verdict) -> str:
     if verdict.burst is None:
         return ""
@@ -71,8 +80,13 @@ def still_open(rows: Sequence[Entry], count: int) -> str:
     return "\n".join([*lines, f"  and {count - _STUCK_SHOWN} more"] if count > _STUCK_SHOWN else lines)
 
 
-def invitation(stack: LocalStack, folder: str) -> list[str]:
-    """How to insert a row. These lines are for copying: only the terminal may wrap them."""
+def page_lines(pages: Mapping[str, str]) -> list[str]:
+    """The addresses of the pages for a browser."""
+    return [f"{name[:1].upper()}{name[1:]}: {address}" for name, address in pages.items()]
+
+
+def invitation(stack: LocalStack, folder: str, pages: Mapping[str, str]) -> list[str]:
+    """How to insert a row, and where to see it. These lines are for copying: only the terminal may wrap them."""
     psql = "psql" if which("psql") else shlex.quote(str(binaries.postgres_bin() / "psql"))
     api = f"curl {stack.url}/rest/v1/outbox -H 'apikey: {stack.secret_key}' -H 'content-type: application/json'"
     api += " -H 'prefer: return=representation'"
@@ -80,6 +94,7 @@ def invitation(stack: LocalStack, folder: str) -> list[str]:
         "Now yours. Insert a row, as an app or with SQL, and watch it go:",
         f"{api} -d {shlex.quote(_ROW)}",
         f"{psql} {shlex.quote(stack.db_url)} -c {shlex.quote(_INSERT)}",
+        *page_lines(pages),
         f"Table browser: {stack.url}/   Logs: {folder}",
         "For this machine alone: along with the table browser, the API answers those who have no key.",
     ]

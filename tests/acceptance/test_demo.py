@@ -44,7 +44,7 @@ def test_demo_ends_without_losses_or_duplicate_sends(tmp_path: Path) -> None:
     assert carried["sinch"]["messages"] > 0
     assert carried["vonage"]["messages"] > 0
     assert sum(figures["requests"] for figures in carried.values()) == summary["requests"]
-    pages = re.findall(r"^(Sinch's phones|Vonage's phones|dashboard): (.*)$", said, re.MULTILINE)
+    pages = re.findall(r"^(Sinch's phones|Vonage's phones|Dashboard): (.*)$", said, re.MULTILINE)
     assert len(pages) == 3
     assert opened.read_text().split() == [address for _, address in pages]
 

@@ -62,7 +62,7 @@ def captions() -> list[str]:
     )
     scenario._db = MagicMock()
     scenario._db.execute().fetchall.return_value = [("sent", 50_000, 50_000, 0)]
-    scenario.killed, scenario._acted_at = 0, 0.0
+    scenario.killed, scenario._changed_at, scenario._final = 0, 0.0, 0
     scenario._work = plan_work(20)
     scenario._insert = ignored
     scenario._explain(60)
