@@ -12,9 +12,11 @@ MOST_MESSAGES = 50_000
 TROUBLE_FROM = 20
 """With fewer messages than this there are no failures."""
 
-SPREAD_SECONDS = 28
 HELD_SECONDS = 32
 """When messages are due that must not be sent: later than the steps that stop them, also on a slow machine."""
+_SOON = (1, 20)
+_AFTERWARDS = (30, 34)
+"""Between these no message is due, and the scheduler is killed."""
 _CODES = 10
 _TEMPLATED = 60
 _NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia")
@@ -111,7 +113,7 @@ def number(place: int) -> str:
 
 def _ordinary(place: int, random: Random, start: datetime, *, at_once: bool, n: int) -> Message:
     if not at_once:
-        later = start + timedelta(seconds=random.uniform(1, SPREAD_SECONDS))
+        later = start + timedelta(seconds=random.uniform(*random.choice((_SOON, _AFTERWARDS))))
         return Message(number(place), _LATER, columns={"send_at": later.isoformat(), "priority": 200})
     if n % 3 == 1 and n < 3 * _TEMPLATED:
         name, order = random.choice(_NAMES), str(random.randrange(1000, 10_000))
