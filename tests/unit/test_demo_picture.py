@@ -93,5 +93,6 @@ def test_picture_in_readme_is_a_good_run() -> None:
     words = " ".join(" ".join(svg.itertext()).split())
     assert "nothing was lost and nothing sent twice" in words
     assert "is killed with SIGKILL" in words
+    assert "waits for the morning" in words
     assert "a burst at full speed: 10000 of 10000" in words
     assert not re.search(r"/tmp|127\.0\.0\.1|\+\d{8}", words)  # no place of a machine, no whole number
