@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from jobs.runtime.masking import mask
-from sandbox.demo.work import SPREAD_SECONDS, Message, number
+from sandbox.demo.work import HELD_SECONDS, Message, number
 from sandbox.local.binaries import REPOSITORY
 
 _EXAMPLE: Final = REPOSITORY / "supabase" / "examples" / "appointments.sql"
@@ -70,12 +70,12 @@ def plan_appointments(start: datetime) -> Appointments:
         ("Tony", "America/New_York"),
         ("Radia", "Asia/Tokyo"),
     )
-    soon = start + timedelta(hours=1, seconds=SPREAD_SECONDS - 10)
+    soon = start + timedelta(hours=1, seconds=HELD_SECONDS)
     *kept, moved, cancelled, stopped = (
-        Appointment(patient, number(_NUMBERS_FROM + place), timezone, soon + timedelta(seconds=place))
+        Appointment(patient, number(_NUMBERS_FROM + place), timezone, soon + timedelta(seconds=place / 4))
         for place, (patient, timezone) in enumerate(people)
     )
-    moved_to = replace(moved, starts_at=moved.starts_at + timedelta(seconds=6))
+    moved_to = replace(moved, starts_at=moved.starts_at + timedelta(seconds=2))
     # In a zone whose clocks never change, so that a day has 24 hours.
     tomorrow = Appointment("Alan", number(_NUMBERS_FROM + len(people)), "Asia/Tokyo", soon + timedelta(hours=23))
     return Appointments(tomorrow, tuple(kept), moved, moved_to, cancelled, stopped)

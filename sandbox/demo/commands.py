@@ -3,26 +3,28 @@
 import json
 import math
 import sys
+import webbrowser
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from sandbox.demo import words
-from sandbox.demo.appointments import plan_appointments
+from sandbox.demo.campaigns import plan_campaigns
 from sandbox.demo.film import Film
 from sandbox.demo.interrupts import Interrupted, Interrupts, interruptible
 from sandbox.demo.parts import PartFailed, Parts, running
 from sandbox.demo.show import Show
 from sandbox.demo.svg import draw
 from sandbox.demo.verdict import Verdict
-from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_work
+from sandbox.demo.work import MOST_MESSAGES, TROUBLE_FROM, plan_burst, plan_work
 from sandbox.local.errors import StackError, WrongUsage
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.behaviour import ProviderName
@@ -35,7 +37,13 @@ _TITLE = "The demo in a terminal: messages wait, go out and are delivered. At th
 def demo(
     *,
     messages: Annotated[int, typer.Option(help="How many messages to send.", min=1, max=MOST_MESSAGES)] = 200,
-    leave: Annotated[bool, typer.Option("--exit", help="Exit when all messages are final.")] = False,
+    burst: Annotated[
+        int, typer.Option(help="How many more to send at full speed at the end; 0 for none.", min=0, max=MOST_MESSAGES)
+    ] = 10_000,
+    open_pages: Annotated[bool, typer.Option("--open", help="Open the phones and the dashboard in the browser.")] = False,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Exit when all messages are final, as it does if stdout is not a terminal.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON summary on stdout, all else on stderr. Implies --exit.")
     ] = False,
@@ -59,11 +67,18 @@ def demo(
     names = _names(providers)
     film = None if svg is None else Film()
     demonstration = Demonstration(
-        console, names, messages=messages, seed=seed, live=console.is_terminal and not as_json, film=film
+        console,
+        names,
+        open_pages=open_pages,
+        messages=messages,
+        burst=burst,
+        seed=seed,
+        live=console.is_terminal and not as_json,
+        film=film,
     )
     try:
         with interruptible() as interrupts:
-            verdict = demonstration.run(interrupts, data_dir, port, stay=not (leave or as_json))
+            verdict = demonstration.run(interrupts, data_dir, port, stay=console.is_terminal and not (leave or as_json))
     except Interrupted as interrupted:
         console.print("Stopped. Nothing is left running.")
         raise typer.Exit(128 + interrupted.number) from None
@@ -88,14 +103,18 @@ class Demonstration:
         console: Console,
         providers: Sequence[ProviderName],
         *,
+        open_pages: bool,
         messages: int,
+        burst: int,
         seed: int,
         live: bool,
         film: Film | None = None,
     ) -> None:
         self._console = console
         self._providers = providers
+        self._open_pages = open_pages
         self._messages = messages
+        self._burst = burst
         self._seed = seed
         self._live = live
         self._film = film
@@ -138,10 +157,11 @@ class Demonstration:
             interrupts=interrupts,
             progress=lambda s: self._say(f"{s} …"),
         ) as parts:
+            self._show_pages(parts)
             began = datetime.now(UTC)
-            work = plan_work(self._messages, seed=self._seed, began=began)
-            appointments = plan_appointments(began) if self._messages >= TROUBLE_FROM else None
-            with Show(parts, work, appointments, self._console, live=self._live, film=self._film) as show:
+            work = replace(plan_work(self._messages, seed=self._seed, began=began), burst=plan_burst(self._burst))
+            campaigns = plan_campaigns(began) if self._messages >= TROUBLE_FROM else None
+            with Show(parts, work, campaigns, self._console, live=self._live, film=self._film) as show:
                 verdict = show.watch()
                 result = words.result(verdict)
                 # A terminal would break a line within a word.
@@ -154,9 +174,15 @@ class Demonstration:
                     self._stay(show, parts, result)
         return verdict
 
+    def _show_pages(self, parts: Parts) -> None:
+        for text, address in zip(words.page_lines(parts.pages), parts.pages.values(), strict=True):
+            self._say(text)
+            if self._open_pages and not webbrowser.open(address):
+                self._say("There is no browser to open it in: set BROWSER, or open the address yourself.")
+
     def _stay(self, show: Show, parts: Parts, result: str) -> None:
         """Keep showing the outbox until a signal comes. The result and the commands stay on the screen."""
-        invitation = ["", *words.invitation(parts.stack, str(parts.folder)), ""]
+        invitation = ["", *words.invitation(parts.stack, str(parts.folder), parts.pages), ""]
         for text in invitation:
             self._say(text)
         width = self._console.width
@@ -171,11 +197,12 @@ class Demonstration:
 
 
 def _names(providers: str) -> Sequence[ProviderName]:
-    known: Mapping[str, ProviderName] = {name: name for name in get_args(ProviderName)}
-    names = [name.strip() for name in providers.split(",")]
-    if not set(names) <= known.keys() or len(set(names)) < len(names):
-        raise typer.BadParameter(f"{providers!r}: one or more of {', '.join(known)}", param_hint="--providers")
-    return [known[name] for name in names]
+    """The replies and the lost reports of the scenario are Sinch's, so it comes first."""
+    known: Mapping[str, Sequence[ProviderName]] = {"sinch": ("sinch",), "sinch,vonage": ("sinch", "vonage")}
+    names = ",".join(name.strip() for name in providers.split(","))
+    if names not in known:
+        raise typer.BadParameter(f"{providers!r} is not one of: {' or '.join(known)}", param_hint="--providers")
+    return known[names]
 
 
 def _folder(data_dir: Path | None) -> Path:

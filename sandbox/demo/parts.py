@@ -1,16 +1,19 @@
 """The processes of the demo, each started as a user would start it, and their end."""
 
 import os
+import re
 import secrets
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
+import psycopg
 
 from jobs.runtime import settings
 from sandbox.demo.interrupts import Interrupts
@@ -25,6 +28,8 @@ SENDER = "+12025550100"
 READY_SECONDS = 30.0
 _STOP_SECONDS = 11.0
 _LINES_SHOWN = 15
+_SIGN_IN = re.compile(r"sign in at (\S+)\n")
+_FULL_SPEED = "1000000"
 
 
 class PartFailed(Exception):
@@ -57,13 +62,40 @@ class Parts:
 
     stack: LocalStack
     simulators: Mapping[ProviderName, Control]
-    children: Sequence[Child]
+    children: list[Child]
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Addresses of pages for a browser, by name."""
 
     def check(self) -> None:
         """Raises :class:`PartFailed` for the first process that has ended."""
         for child in self.children:
             child.check()
+
+    def kill_scheduler(self) -> int:
+        """Kill the scheduler with SIGKILL, which it cannot handle. Returns its process id."""
+        child = self._take("scheduler")
+        child.process.kill()
+        child.process.wait()
+        return child.process.pid
+
+    def start_scheduler(self, **settings: str) -> int:
+        """Start a scheduler, which appends to the log of the one before. Returns its process id."""
+        child = _start("scheduler", ["run"], self.folder, {**self.environment, **settings})
+        self.children.append(child)
+        return child.process.pid
+
+    def hasten(self) -> int:
+        """Stop the scheduler with SIGTERM and start one whose rate is not limited. Returns the new process id."""
+        self._take("scheduler").stop()
+        return self.start_scheduler(**{f"{name.upper()}_MESSAGES_PER_SECOND": _FULL_SPEED for name in self.simulators})
+
+    def _take(self, name: str) -> Child:
+        """Remove the process from those that must run."""
+        child = next(child for child in self.children if child.name == name)
+        self.children.remove(child)
+        return child
 
     def last_words(self, name: str) -> str:
         """The end of a process's log, and its path."""
@@ -99,14 +131,43 @@ def running(
             own = "simulator" if len(providers) == 1 else f"{name}-simulator"
             children.append(_start(own, arguments, folder, environment))
         simulators = tuple(children)
-        children.append(_start("webhook", ["webhook", "--port", str(webhook_port)], folder, environment))
-        children.append(_start("scheduler", ["run"], folder, environment))
+        webhook = _start("webhook", ["webhook", "--port", str(webhook_port)], folder, environment)
+        children.append(webhook)
+        (folder / "scheduler.log").write_bytes(b"")
+        scheduler = _start("scheduler", ["run"], folder, environment)
+        children.append(scheduler)
+        dashboard = None
+        if find_spec("jinja2") is not None:
+            dashboard = _start("dashboard", ["dashboard", "--port", str(ports.free_port())], folder, environment)
+            children.append(dashboard)
         for url, simulator in zip(origins.values(), simulators, strict=True):
             _wait_for(f"{url}/_sim/health", simulator)
-        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", children[-2])
+        _wait_for(f"http://{ports.HOST}:{webhook_port}/readyz", webhook)
+        _wait_for_claims(stack, scheduler)
 
         controls = {name: open_parts.enter_context(Control(url)) for name, url in origins.items()}
-        yield Parts(stack, controls, tuple(children), folder)
+        pages = {_phones(name, origins): f"{url}/_sim/phones" for name, url in origins.items()}
+        if dashboard is not None:
+            pages["dashboard"] = _sign_in(dashboard)
+        yield Parts(stack, controls, children, folder, environment, pages)
+
+
+def _phones(name: str, origins: Mapping[ProviderName, str]) -> str:
+    return "phones" if len(origins) == 1 else f"{name.capitalize()}'s phones"
+
+
+def _sign_in(dashboard: Child) -> str:
+    """The address that signs in once, which the dashboard prints when it is ready."""
+    found: list[str] = []
+
+    def printed() -> bool:
+        dashboard.check()
+        found.extend(_SIGN_IN.findall(dashboard.log.read_text(errors="replace")))
+        return bool(found)
+
+    if not processes.wait_until(printed, READY_SECONDS):
+        raise dashboard.failed("the dashboard did not print its address")
+    return found[0]
 
 
 def _simulators(providers: Sequence[ProviderName]) -> str:
@@ -129,6 +190,7 @@ def _environment(
         "OUTBOX_PROVIDERS": ",".join(origins),
         # Shorter than in production, so that lookups and missing reports take seconds instead of minutes.
         "SETTLE_SECONDS": "3",
+        "LEASE_SECONDS": "10",
         "RECONCILE_AFTER_SECONDS": "5",
         "RECONCILE_INTERVAL_SECONDS": "2",
     }
@@ -166,7 +228,8 @@ def _vonage(url: str, webhooks: str, messages_per_second: float) -> dict[str, st
 
 def _start(name: str, arguments: Sequence[str], folder: Path, environment: dict[str, str]) -> Child:
     log = folder / f"{name}.log"
-    log.write_bytes(b"")
+    if name != "scheduler":
+        log.write_bytes(b"")
     # Killed with this process: the services that a drain needs end too.
     command = [sys.executable, "-m", "scheduler", *arguments]
     return Child(name, processes.start(command, log=log, cwd=folder, dies_by="KILL", env=environment), log)
@@ -182,6 +245,18 @@ def _wait_for(url: str, child: Child) -> None:
 
     if not processes.wait_until(answers, READY_SECONDS):
         raise child.failed(f"the {child.name} did not answer within {READY_SECONDS:.0f} s")
+
+
+def _wait_for_claims(stack: LocalStack, scheduler: Child) -> None:
+    """Until the scheduler claims messages: the demo's times count from then on, however slow the machine is."""
+    with psycopg.connect(stack.admin_url, autocommit=True) as db:
+
+        def claims() -> bool:
+            scheduler.check()
+            return db.execute("select exists (select from outbox_engine.running_dispatchers)").fetchone() == (True,)
+
+        if not processes.wait_until(claims, READY_SECONDS):
+            raise scheduler.failed(f"the scheduler claimed no message within {READY_SECONDS:.0f} s")
 
 
 def _stop(children: Sequence[Child]) -> None:

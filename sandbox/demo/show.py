@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from time import monotonic, sleep
 from types import TracebackType
@@ -17,11 +18,11 @@ from supabase.lib.client_options import SyncClientOptions
 
 from jobs.runtime.masking import scrub
 from sandbox.demo import words
-from sandbox.demo.appointments import Appointments
+from sandbox.demo.campaigns import Campaigns
 from sandbox.demo.film import Film
 from sandbox.demo.parts import PartFailed, Parts
 from sandbox.demo.scenario import Scenario
-from sandbox.demo.snapshot import Entry, Snapshot, reminders, stuck, take_snapshot
+from sandbox.demo.snapshot import Entry, Snapshot, burst, reminders, stuck, take_snapshot
 from sandbox.demo.verdict import Verdict, compare, together
 from sandbox.demo.view import Picture, line, screen
 from sandbox.demo.work import Work
@@ -42,15 +43,15 @@ class Show:
         self,
         parts: Parts,
         work: Work,
-        appointments: Appointments | None,
+        campaigns: Campaigns | None,
         console: Console,
         *,
         live: bool,
         film: Film | None = None,
     ) -> None:
         self._parts = parts
-        self._appointments = appointments
-        self._messages = (*work.messages, *(appointments.reminders if appointments else ()))
+        self._campaigns = campaigns
+        self._messages = (*work.messages, *(campaigns.messages if campaigns else ()))
         self._work = work
         self._console = console
         self._live = live
@@ -67,9 +68,15 @@ class Show:
         self._db = self._open.enter_context(psycopg.connect(stack.admin_url, autocommit=True))
         http = self._open.enter_context(httpx.Client(timeout=30, trust_env=False))
         client = create_client(stack.url, stack.secret_key, SyncClientOptions(httpx_client=http))
-        self._scenario = Scenario(client, self._parts.simulators, self._work, self._appointments, self._db)
-        links = {"table browser": f"{stack.url}/  (no key needed; this machine only)", "logs": str(self._parts.folder)}
-        self._picture = Picture(Snapshot({}, 0), expected=len(self._messages), links=links)
+        self._scenario = Scenario(client, self._parts, self._work, self._campaigns, self._db)
+        links = {
+            # The address that signs in is longer than a line. The demo prints it before.
+            **{name: address.partition("?")[0] for name, address in self._parts.pages.items()},
+            "table browser": f"{stack.url}/  (no key needed; this machine only)",
+            "logs": str(self._parts.folder),
+        }
+        # Rows of campaigns come later, and one of them waits for the morning.
+        self._picture = Picture(Snapshot({}, 0), expected=len(self._work.messages) + len(self._work.burst), links=links)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -78,7 +85,7 @@ class Show:
     def watch(self) -> Verdict:
         """Run the scenario until every message is final or the time is over, and judge. Raises :class:`PartFailed`."""
         self._began = monotonic()
-        limit = _LIMIT_SECONDS + len(self._messages) / _SLOWEST_RATE
+        limit = _LIMIT_SECONDS + (len(self._messages) + len(self._work.burst)) / _SLOWEST_RATE
         self._picture.footer = "Ctrl-C ends it and leaves nothing running."
         with self._drawing(lines_taken=0) as draw, self._naming_failures():
             while True:
@@ -88,12 +95,14 @@ class Show:
                 if self._film is not None:
                     self._film.see(self._picture)
                 now = self._picture.now
-                if (self._scenario.finished and now.final >= now.total) or self._picture.elapsed > limit:
+                if (not self._scenario.left and now.open == 0) or self._picture.elapsed > limit:
                     break
                 if not acted:
                     sleep(_REFRESH_SECONDS)
             self._scenario.end()
             verdict = self._judge()
+            self._picture.caption = words.ending(verdict)
+            draw()
         if self._film is not None:
             self._film.end(self._picture, words.result(verdict))
         return verdict
@@ -128,25 +137,36 @@ class Show:
 
     def _judge(self) -> Verdict:
         simulators, now = self._parts.simulators, self._picture.now
-        count = compare(self._messages, together(tally for books in simulators.values() for tally in books.tallies()))
+        inserted = self._work.burst[: self._scenario.burst_inserted]
+        count = compare(
+            (*self._messages, *inserted), together(tally for books in simulators.values() for tally in books.tallies())
+        )
         totals = {name: books.summary() for name, books in simulators.items()}
         providers = {
             str(name): {"messages": total.messages, "requests": total.requests.get("send", 0)} for name, total in totals.items()
         }
         return Verdict(
             messages=len(self._work.messages),
-            reminder_messages=now.total - len(self._work.messages),
+            campaign_messages=now.total - len(self._work.messages) - len(inserted),
+            overnight=now.overnight,
             statuses=dict(sorted(now.statuses.items())),
             reminders=reminders(self._db),
             lost=count.lost,
             sent_twice=count.sent_twice,
             sent_wrongly=count.sent_wrongly,
-            stuck=now.total - now.final,
+            stuck=now.open,
+            steps_left=self._scenario.left,
             requests=sum(figures["requests"] for figures in providers.values()),
             seconds=round(self._picture.elapsed, 1),
             version=version("supabase-outbox"),
             providers=providers,
+            killed=self._scenario.killed,
+            burst=self._burst(),
         )
+
+    def _burst(self) -> dict[str, float] | None:
+        found = burst(self._db, self._work.burst[0].text) if self._work.burst else None
+        return None if found is None else {**asdict(found), "per_second": found.per_second}
 
     @contextmanager
     def _drawing(self, *, lines_taken: int) -> Iterator[Callable[[], None]]:

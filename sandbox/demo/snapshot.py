@@ -1,7 +1,7 @@
 """The outbox at one moment, read with SQL as any user could."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from time import monotonic
 
@@ -12,7 +12,6 @@ from jobs.runtime.masking import mask
 OPEN = ("scheduled", "pending", "sending", "sent", "dispatched")
 UNDELIVERED = ("failed", "rejected", "aborted", "expired", "cancelled", "deleted", "unknown", "suppressed")
 FINAL = ("delivered", *UNDELIVERED)
-
 Connection = psycopg.Connection[tuple[object, ...]]
 _WINDOW_SECONDS = 3.0
 _NEWEST = 40
@@ -58,13 +57,17 @@ class PlanNow:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """``sent`` counts rows that a provider accepted. ``at`` is monotonic, in seconds."""
+    """``sent`` counts rows that a provider accepted, ``overnight`` those that wait for the morning.
+
+    ``at`` is monotonic, in seconds.
+    """
 
     statuses: dict[str, int]
     sent: int
     events: tuple[Entry, ...] = ()
     undelivered: tuple[Entry, ...] = ()
     plans: tuple[PlanNow, ...] = ()
+    overnight: int = 0
     at: float = field(default_factory=monotonic)
 
     @property
@@ -75,13 +78,35 @@ class Snapshot:
     def final(self) -> int:
         return sum(self.statuses.get(status, 0) for status in FINAL)
 
+    @property
+    def open(self) -> int:
+        """How many are to become final in the demo."""
+        return self.total - self.final - self.overnight
+
+    @property
+    def unreported(self) -> int:
+        """How many of the open ones were sent and lack the final report."""
+        return sum(self.statuses.get(status, 0) for status in ("sent", "dispatched"))
+
+
+def count_messages(db: Connection) -> Snapshot:
+    """The counts alone. A message that is due in more than an hour waits for the morning."""
+    counts = db.execute(
+        "select status, count(*), count(sent_at),"
+        " count(*) filter (where status = 'scheduled' and send_at > now() + interval '1 hour')"
+        " from public.outbox group by status"
+    ).fetchall()
+    return Snapshot(
+        statuses={str(status): int(str(count)) for status, count, *_ in counts},
+        sent=sum(int(str(sent)) for *_, sent, _ in counts),
+        overnight=sum(int(str(overnight)) for *_, overnight in counts),
+    )
+
 
 def take_snapshot(db: Connection, *, several: bool = False) -> Snapshot:
     """Read the counts and the latest entries, and where there are ``several`` plans, what each does."""
-    counts = db.execute("select status, count(*), count(sent_at) from public.outbox group by status").fetchall()
-    return Snapshot(
-        statuses={str(status): int(str(count)) for status, count, _ in counts},
-        sent=sum(int(str(sent)) for *_, sent in counts),
+    return replace(
+        count_messages(db),
         events=_read(
             db,
             "select e.at, o.recipient, case e.event when 'report' then e.status else e.event end, e.source,"
@@ -104,12 +129,36 @@ def _plans(db: Connection) -> tuple[PlanNow, ...]:
 
 
 def reminders(db: Connection) -> dict[str, int]:
-    """The number of occurrences by outcome: the message's status, or the reason why there is no message, in two words."""
+    """The appointments' occurrences by outcome: the message's status, or the reason why there is no message, in two words."""
     counts = db.execute(
         "select coalesce(o.status, split_part(c.reason, ':', 1)), count(*) from public.outbox_campaign_occurrences c"
-        " left join public.outbox o on o.id = c.outbox_id group by 1 order by 1"
+        " left join public.outbox o on o.id = c.outbox_id where c.campaign = 'appointments' group by 1 order by 1"
     ).fetchall()
     return {str(status): int(str(count)) for status, count in counts}
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """A burst by the times in the outbox: seconds from its first insert to the last sent row, and to the last report."""
+
+    messages: int
+    sent_seconds: float
+    final_seconds: float
+
+    @property
+    def per_second(self) -> int:
+        return round(self.messages / self.sent_seconds) if self.sent_seconds else 0
+
+
+def burst(db: Connection, body: str) -> Burst | None:
+    """The rows with this text, or None where there are none."""
+    found = db.execute(
+        "select count(*), extract(epoch from max(sent_at) - min(created_at)),"
+        " extract(epoch from max(finalized_at) - min(created_at)) from public.outbox where body = %s",
+        [body],
+    ).fetchone()
+    count, sent, final = (0, None, None) if found is None else found
+    return Burst(int(str(count)), round(float(str(sent or 0)), 1), round(float(str(final or 0)), 1)) if count else None
 
 
 def stuck(db: Connection) -> tuple[Entry, ...]:
@@ -117,7 +166,7 @@ def stuck(db: Connection) -> tuple[Entry, ...]:
     return _read(
         db,
         "select coalesce(sent_at, created_at), recipient, status, '', coalesce(error, '') from public.outbox"
-        " where finalized_at is null order by id limit %s",
+        " where finalized_at is null and (status <> 'scheduled' or send_at < now() + interval '1 hour') order by id limit %s",
     )
 
 

@@ -12,28 +12,33 @@ class Verdict:
     """What the demo came to. ``seconds`` are from the first insert to the last final state.
 
     ``lost`` were never accepted by the provider, ``sent_twice`` more often than once, ``sent_wrongly`` though they must not be.
-    ``stuck`` rows had no final status when the demo gave up; ``statuses`` are ours, and so are the ``reminders``: what
-    became of each, those that were too late to become a message included. ``messages`` counts what was inserted, without the
-    ``reminder_messages``; both are in ``statuses``. ``requests`` are those that send. ``providers`` says of each how many
-    messages it accepted, with how many such requests.
+    ``stuck`` rows had no final status when the demo gave up, which was before ``steps_left`` steps. ``statuses`` are ours, and
+    so are the ``reminders``: what became of each, those that were too late to become a message included. ``messages`` counts
+    what was inserted, without the ``campaign_messages``; both are in ``statuses``. ``overnight`` of these wait for the morning.
+    ``requests`` are those that send. ``providers`` says of each how many messages it accepted, with how many such requests.
+    ``killed`` counts schedulers. ``burst`` is not in ``messages``.
     """
 
     messages: int
-    reminder_messages: int
+    campaign_messages: int
     statuses: dict[str, int]
     reminders: dict[str, int]
     lost: int
     sent_twice: int
     sent_wrongly: int
     stuck: int
+    steps_left: int
     requests: int
     seconds: float
     version: str
     providers: dict[str, dict[str, int]] = field(default_factory=dict)
+    killed: int = 0
+    overnight: int = 0
+    burst: dict[str, float] | None = None
 
     @property
     def good(self) -> bool:
-        return not (self.lost or self.sent_twice or self.sent_wrongly or self.stuck)
+        return not (self.lost or self.sent_twice or self.sent_wrongly or self.stuck or self.steps_left)
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)

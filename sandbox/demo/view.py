@@ -90,15 +90,19 @@ def _title(picture: Picture) -> RenderableType:
     title = Table.grid(expand=True)
     title.add_column()
     title.add_column(justify="right")
-    done = f"{picture.now.final} of {max(picture.expected, picture.now.total)} messages final"
+    done = f"{picture.now.final} of {_expected(picture)} messages final"
     title.add_row(Text("outbox demo", style="bold"), f"{done}   {_clock(picture.elapsed)}")
     return title
+
+
+def _expected(picture: Picture) -> int:
+    return max(picture.expected, picture.now.total - picture.now.overnight, 1)
 
 
 def _bar(picture: Picture) -> RenderableType:
     """On a line of its own: the bar alone does not end one."""
     line = Table.grid(expand=True)
-    line.add_row(ProgressBar(max(picture.expected, picture.now.total, 1), picture.now.final, complete_style="cyan"))
+    line.add_row(ProgressBar(_expected(picture), picture.now.final, complete_style="cyan"))
     return line
 
 

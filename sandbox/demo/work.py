@@ -12,11 +12,16 @@ MOST_MESSAGES = 50_000
 TROUBLE_FROM = 20
 """With fewer messages than this there are no failures."""
 
-SPREAD_SECONDS = 30
+HELD_SECONDS = 32
+"""When messages are due that must not be sent: later than the steps that stop them, also on a slow machine."""
+_SOON = (1, 20)
+_AFTERWARDS = (30, 34)
+"""Between these no message is due, and the scheduler is killed."""
 _CODES = 10
 _TEMPLATED = 60
 _NAMES = ("Ada", "Grace", "Edsger", "Barbara", "Tony", "Radia")
 _NOW = ("Your table is ready.", "Your parcel has been handed in at the front desk.")
+_BURST = "The concert begins an hour later, at 21:00."
 _LATER = "Your appointment is tomorrow at 9:00."
 
 # The simulator fails numbers by their last seven digits, so these cannot end in 01xx like numbers for fiction. No area code
@@ -44,19 +49,27 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``first`` is inserted at once, ``codes`` while much of it still waits.
+    """``first`` is inserted at once, ``codes`` while much of it still waits, and ``unanswered`` before the scheduler is killed.
 
     One key is inserted ``again``. ``stopper`` replies STOP, and ``cancelled`` is the key of a row: None where all goes well.
+    ``burst`` is inserted when all others are final.
     """
 
     first: tuple[Message, ...]
     codes: tuple[Message, ...] = ()
+    unanswered: tuple[Message, ...] = ()
     stopper: str | None = None
     cancelled: str | None = None
+    burst: tuple[Message, ...] = ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        return self.first + self.codes
+        return self.first + self.codes + self.unanswered
+
+    @property
+    def troubled(self) -> bool:
+        """Whether something goes wrong on purpose."""
+        return self.stopper is not None
 
     @property
     def again(self) -> Message:
@@ -68,8 +81,9 @@ def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) ->
     random, start = Random(seed), began or datetime.now(UTC)
     codes = min(_CODES, messages // TROUBLE_FROM)
     trouble = _trouble(start) if messages >= TROUBLE_FROM else []
-    ordinary = messages - codes - len(trouble)
-    places = random.sample(range(ordinary + codes), ordinary + codes)
+    unanswered = 1 if trouble else 0
+    ordinary = messages - codes - unanswered - len(trouble)
+    places = random.sample(range(messages - len(trouble)), messages - len(trouble))
 
     first = [_ordinary(place, random, start, at_once=n < (ordinary + 1) // 2, n=n) for n, place in enumerate(places[:ordinary])]
     first[0] = replace(first[0], columns={**first[0].columns, "idempotency_key": "demo-repeated"})
@@ -78,11 +92,17 @@ def plan_work(messages: int, *, seed: int = 1, began: datetime | None = None) ->
         first=(first[0], *trouble, *first[1:]),
         codes=tuple(
             Message(number(place), f"Your code is {random.randrange(100_000, 1_000_000)}.", columns={"priority": 0})
-            for place in places[ordinary:]
+            for place in places[ordinary : ordinary + codes]
         ),
+        unanswered=tuple(Message(number(place), _NOW[1], columns={"priority": 0}) for place in places[ordinary + codes :]),
         stopper=_STOPPER if trouble else None,
         cancelled="demo-cancelled" if trouble else None,
     )
+
+
+def plan_burst(messages: int) -> tuple[Message, ...]:
+    """One text for so many numbers, due at once."""
+    return tuple(Message(number(place), _BURST, columns={"priority": 200}) for place in range(messages))
 
 
 def number(place: int) -> str:
@@ -93,7 +113,7 @@ def number(place: int) -> str:
 
 def _ordinary(place: int, random: Random, start: datetime, *, at_once: bool, n: int) -> Message:
     if not at_once:
-        later = start + timedelta(seconds=random.uniform(1, SPREAD_SECONDS))
+        later = start + timedelta(seconds=random.uniform(*random.choice((_SOON, _AFTERWARDS))))
         return Message(number(place), _LATER, columns={"send_at": later.isoformat(), "priority": 200})
     if n % 3 == 1 and n < 3 * _TEMPLATED:
         name, order = random.choice(_NAMES), str(random.randrange(1000, 10_000))
@@ -103,7 +123,7 @@ def _ordinary(place: int, random: Random, start: datetime, *, at_once: bool, n: 
 
 
 def _trouble(start: datetime) -> list[Message]:
-    in_a_while = (start + timedelta(seconds=SPREAD_SECONDS - 5)).isoformat()
+    in_a_while = (start + timedelta(seconds=HELD_SECONDS)).isoformat()
     return [
         Message(_STOPPER, _NOW[0]),
         *(Message(number, _NOW[0]) for number in _FAILING),

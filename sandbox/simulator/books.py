@@ -159,6 +159,12 @@ class Books:
                     status_at=iso(state.at),
                 )
 
+    def newest(self, now: int) -> Iterator[tuple[Acceptance, int, State]]:
+        """Every accepted message, newest request first: its request, its place in it, and its state."""
+        for entry in reversed(self._entries):
+            for index in range(len(entry.recipients)):
+                yield entry, index, entry.state(index, now)
+
     def tallies(self, now: int, *, provider: ProviderName | None = None) -> list[Tally]:
         """One line for each number and text."""
         tallies: dict[tuple[str, str], Tally] = {}

@@ -9,13 +9,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.simulator.behaviour import Behaviour, Fault
-from sandbox.simulator.clock import parse
+from sandbox.simulator.clock import iso, parse
 from sandbox.simulator.control_http import Wrong, body, control, json_response, lines, number, provider
 from sandbox.simulator.guide import guide
+from sandbox.simulator.phones import HEADERS, PhoneText, phones_page
 from sandbox.simulator.sinch.numbers import msisdn
 from sandbox.simulator.sinch.plans import InboundView, Plan, PlanSettings
 from sandbox.simulator.vonage_controls import vonage_routes
 from sandbox.simulator.world import World
+
+_PHONE_TEXTS = 200
 
 
 class Struck(Struct, kw_only=True):
@@ -80,6 +83,7 @@ def control_routes() -> list[Route]:
     return [
         control("/_sim", "GET", _guide),
         control("/_sim/health", "GET", _health),
+        control("/_sim/phones", "GET", _phones),
         control("/_sim/faults", "GET", _behaviour),
         control("/_sim/faults", "PUT", _behave),
         control("/_sim/faults", "PATCH", _behave_otherwise),
@@ -108,6 +112,22 @@ async def _guide(world: World, request: Request) -> Response:
 
 async def _health(_world: World, _request: Request) -> Response:
     return json_response({"status": "ok"})
+
+
+async def _phones(world: World, _request: Request) -> Response:
+    now, books = world.core.clock.now(), world.core.books
+    texts = [
+        PhoneText(entry.recipients[index], entry.text(index), iso(entry.created), state.outcome.status)
+        for entry, index, state in islice(books.newest(now), _PHONE_TEXTS)
+    ]
+    for plan in world.sinch.plans.values():
+        views = (received.view for received in plan.inbounds[-_PHONE_TEXTS:])
+        texts += [PhoneText(view.from_, view.body, view.received_at, "sent", outgoing=True) for view in views]
+    texts += [
+        PhoneText(received.inbound.from_, received.inbound.text or "", iso(received.at), "sent", outgoing=True)
+        for received in world.vonage.inbounds[-_PHONE_TEXTS:]
+    ]
+    return Response(phones_page(texts, books.messages), media_type="text/html", headers=HEADERS)
 
 
 async def _behaviour(world: World, _request: Request) -> Response:

@@ -9,6 +9,7 @@ from sandbox.simulator.outcomes import Rule
 
 EXAMPLES: Final[tuple[tuple[str, str, str, str | None], ...]] = (
     ("GET", "", "this page", None),
+    ("GET", "/phones", "the phones and their texts, as a page for a browser", None),
     ("GET", "/health", "whether the simulator runs", None),
     ("GET", "/books", "messages and requests as totals; ?provider=vonage for one provider", None),
     (

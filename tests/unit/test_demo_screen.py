@@ -4,13 +4,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from rich.console import Console
 
+from sandbox.demo.night import Menu, plan_night
 from sandbox.demo.scenario import Scenario
 from sandbox.demo.snapshot import Entry, PlanNow, Snapshot
 from sandbox.demo.view import Picture, screen
+from sandbox.demo.work import plan_work
 
 WIDTH = 80
 
@@ -53,9 +56,28 @@ def test_captions_are_shown_in_full(picture: Picture) -> None:
 def captions() -> list[str]:
     scenario: Any = Scenario.__new__(Scenario)
     scenario._first, scenario._others = "sinch", ["vonage"]
-    scenario._simulator = SimpleNamespace(refuse=ignored, add=ignored, change=ignored, text_in=ignored, health=ignored)
-    acts: list[Callable[[], str]] = [scenario._go_away, scenario._others_send, scenario._come_back, scenario._lose]
-    return [*(act() for act in acts), scenario._stop("+12025550123")]
+    scenario._simulator = simulator = MagicMock()
+    scenario._parts = SimpleNamespace(
+        kill_scheduler=lambda: 4194304, start_scheduler=lambda: 4194304, hasten=ignored, simulators={"sinch": simulator}
+    )
+    scenario._db = MagicMock()
+    scenario._db.execute().fetchall.return_value = [("sent", 50_000, 50_000, 0)]
+    scenario.killed, scenario._changed_at, scenario._final = 0, 0.0, 0
+    scenario._work = plan_work(20)
+    scenario._insert = ignored
+    scenario._explain(60)
+    acts: list[Callable[[], str]] = [
+        scenario._go_away,
+        scenario._others_send,
+        scenario._come_back,
+        scenario._leave_unanswered,
+        scenario._kill,
+        scenario._take_over,
+        scenario._lose,
+        scenario._hasten,
+    ]
+    menu = Menu(scenario._db, plan_night(datetime.now(UTC)))
+    return [scenario.caption, *(act() for act in acts), scenario._stop("+12025550123"), menu.announce()]
 
 
 def ignored(*_arguments: object, **_options: object) -> None:
