@@ -328,7 +328,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "weight is ignored",
-        232,
+        124,
         ("accounts.two", "operator.routes"),
         "although its share is",
         rewrites=(("outbox_engine.most_by_weight", "if p_share >= 1 then", "if true then"),),
