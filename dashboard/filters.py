@@ -24,6 +24,7 @@ WINDOWS: Final = {
 }
 DEFAULT_WINDOW: Final = "24h"
 ANY_TIME: Final = "all"
+ONLY_OPERATORS: Final = "Numbers are masked for viewers. Operators search by number."
 _WAITING: Final = frozenset({"scheduled", "pending", "sending"})
 _NAMES: Final = (
     "number", "region", "status", "code", "country", "campaign", "template", "plan", "priority", "within", "from", "to", "zone",
@@ -156,7 +157,7 @@ class _Reading:
             priority=self._priority(),
             since=self._time("from"),
             until=self._time("to"),
-            idempotency_key=self._first("key"),
+            idempotency_key=key if (key := self._first("key")) is None or self._may_read(key) else None,
             batch_id=self._first("batch"),
             dispatch_id=self._dispatch(),
             metadata=self._metadata(),
@@ -166,13 +167,20 @@ class _Reading:
     def _numbers(self) -> tuple[tuple[str, ...], str | None]:
         text = "\n".join(self._query.get("number", []))
         if text and not self._may_search_numbers:
-            self.problems.append("Numbers are masked for viewers. Operators search by number.")
+            self.problems.append(ONLY_OPERATORS)
             return (), None
         region = (self._first("region") or "").upper() or None
         typed = read_numbers(text, region if region in regions() else None)
         self.notes += typed.notes
         self.problems += typed.problems
         return typed.recipients, typed.last_digits
+
+    def _may_read(self, *texts: str) -> bool:
+        """Whether this person may find messages by these texts: a match would tell viewers a number that they see masked."""
+        if self._may_search_numbers or all(scrub(text) == text for text in texts):
+            return True
+        self.problems.append(ONLY_OPERATORS)
+        return False
 
     def _first(self, name: str) -> str | None:
         return next(iter(self._query.get(name, [])), None)
@@ -225,7 +233,11 @@ class _Reading:
         for one in self._query.get("meta", []):
             name, sign, text = (part.strip() for part in one.partition("="))
             if self._known(bool(name and sign), one, "metadata. Write key=value"):
-                found[name] = _value(text)
+                value = _value(text)
+                # JSON has escapes, which may hide a number.
+                if not self._may_read(one, f"{name}={value}"):
+                    continue
+                found[name] = value
                 if not isinstance(found[name], str):
                     self.notes.append(f'{name} was read as the JSON value {text}. Write {name}="{text}" for a text.')
         return found

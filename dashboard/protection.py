@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -34,6 +34,11 @@ def protect(headers: MutableHeaders, *, nonce: str, frame_ancestors: str) -> Non
     headers.setdefault("cache-control", "no-store")
     if frame_ancestors == "'none'":
         headers["x-frame-options"] = "DENY"
+    # Starlette redirects to a path without its last slash by the scheme and the Host of the request. The one is that of a proxy
+    # behind which browsers speak https, the other is the client's word.
+    location = urlsplit(headers.get("location", ""))
+    if location.netloc:
+        headers["location"] = urlunsplit(("", "", f"/{location.path.lstrip('/')}", location.query, ""))
 
 
 def is_own_page(request: Request) -> bool:

@@ -116,12 +116,17 @@ def _shown(visit: Visit, one: BulkAction) -> dict[str, Any]:
     return {
         "bulk": one,
         "conditions": conditions(one.filter, visit.number, masked=not visit.is_operator),
-        "query": query_of(one.filter) if visit.is_operator or not one.filter.recipients else None,
+        "query": query_of(one.filter) if visit.is_operator or not _names_people(one.filter) else None,
         "counts": [(count, did(count)) for count in one.counts],
         "done": sum(count.messages for count in one.counts if count.done),
         "refused": sum(count.messages for count in one.counts if not count.done),
         "tone": {"running": "go", "finished": "good"}.get(one.state, "off"),
     }
+
+
+def _names_people(wanted: MessageFilter) -> bool:
+    """Whether the address of a filter would show a number, or what an app may have written one into."""
+    return bool(wanted.recipients or wanted.last_digits or wanted.metadata or wanted.idempotency_key)
 
 
 async def _action(visit: Visit) -> BulkAction:

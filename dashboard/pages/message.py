@@ -133,8 +133,7 @@ def actions_of(message: Mapping[str, Any]) -> list[str]:
 
 def _fact(visit: Visit, message: Mapping[str, Any], key: str) -> str:
     """A column of the row. An app may have written a number into its keys, which only operators read."""
-    words = str(message[key])
-    return words if visit.is_operator else scrub(words)
+    return visit.words(str(message[key]))
 
 
 def _attempt(dispatch: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,10 @@ async def _search(visit: Visit, text: str) -> Response:
     name, sign, value = text.partition("=")
     if name.strip().replace("_", "").isalnum() and sign and value.strip():
         return visit.redirect("/messages", meta=text)
-    matches = await visit.operating.find(text)
+    if not visit.is_operator and not text.isdecimal() and scrub(text) != text:
+        return visit.redirect("/messages", key=text)
+    # A key may be a number, which viewers see masked.
+    matches = await visit.operating.find(text, read_as=None if visit.is_operator or not text.isdecimal() else "id")
     if len(matches.messages) == 1:
         return visit.redirect(f"/messages/{matches.messages[0].id}")
     if matches.messages:
