@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from dashboard.visit import Visit, not_found
 from dashboard.words import advice, status
+from jobs.gateway import waiting_words
 from jobs.gateway.browsing.messages import ShownText
-from jobs.gateway.history import Event, Trace
+from jobs.gateway.history import Carrier, Event, Trace
 from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.times import all_in_utc
 
@@ -112,7 +113,8 @@ def _page(visit: Visit, trace: Trace, text: ShownText | None = None) -> Response
         times=[(name, message[key]) for key, name in _TIMES if message.get(key) is not None],
         steps=steps_of(trace.timeline),
         attempts=[_attempt(one) for one in trace.dispatches],
-        waiting=trace.waiting,
+        waits="" if trace.waiting is None else waiting_words.waits(trace.waiting),
+        carriers=() if trace.waiting is None else [_carrier(one) for one in trace.waiting.plans],
         suppressed=None if trace.suppressed is None else scrub(trace.suppressed),
         duplicates=len(trace.duplicate_sends),
         text=text,
@@ -134,6 +136,11 @@ def actions_of(message: Mapping[str, Any]) -> list[str]:
 def _fact(visit: Visit, message: Mapping[str, Any], key: str) -> str:
     """A column of the row. An app may have written a number into its keys, which only operators read."""
     return visit.words(str(message[key]))
+
+
+def _carrier(one: Carrier) -> tuple[str, str, str]:
+    """A plan that may take the message: its name, its tone, and whether it can send."""
+    return f"{one.provider} {one.plan}", "good" if one.cannot_send is None else "bad", all_in_utc(waiting_words.state(one))
 
 
 def _attempt(dispatch: Mapping[str, Any]) -> dict[str, Any]:

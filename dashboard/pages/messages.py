@@ -19,6 +19,7 @@ _COUNTED_TO: Final = 10_000
 _COUNT_SECONDS: Final = 2.0
 _MOST_BACK: Final = 40
 _LONGEST_SEARCH: Final = 2000
+_TIMES: Final = ("within", "from", "to", "zone")
 _MOST_ID: Final = 2**63 - 1
 
 
@@ -63,6 +64,7 @@ async def _list(visit: Visit, asked: Asked, *, searched: str = "", problem: str 
         newer=visit.url("/messages", **_newer(asked.query, back)) if back else None,
         bulk=dict(asked.query) | {"within": [asked.within]} if asked.within else asked.query,
         is_first=before is None,
+        times_of_query={name: asked.query[name] for name in _TIMES if name in asked.query},
         words=STATUSES,
         windows={name: words.removeprefix("the ") for name, (words, _) in WINDOWS.items()} | {ANY_TIME: "any time"},
         regions=regions(),
