@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from dashboard.forms import read_json
 from dashboard.numbers import read_numbers, regions
 from dashboard.words import STATUSES
 from jobs.gateway.browsing.messages import MessageFilter
@@ -222,11 +223,11 @@ class _Reading:
         text = self._first(name)
         try:
             at = None if text is None else read_time(text, self._first("zone"))
-        except ValueError:
+            # A day alone is meant as a whole.
+            return at + timedelta(days=1) if at and text and name == "to" and len(text) == len("2026-12-01") else at
+        except (ValueError, OverflowError):
             self.problems.append(f"{text} is not a time.")
             return None
-        # A day alone is meant as a whole.
-        return at + timedelta(days=1) if at and text and name == "to" and len(text) == len("2026-12-01") else at
 
     def _metadata(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -246,14 +247,12 @@ class _Reading:
 def read_time(text: str, zone: str | None) -> datetime:
     """A time of a form. One without an offset is of the time zone, or UTC. Raises ValueError."""
     at = datetime.fromisoformat(text.strip())
-    if at.tzinfo is not None:
-        return at.astimezone(UTC)
     try:
         place: ZoneInfo | Any = ZoneInfo(zone) if zone else UTC
     except (OSError, ValueError, KeyError):
         place = UTC
     try:
-        return at.replace(tzinfo=place).astimezone(UTC)
+        return (at if at.tzinfo is not None else at.replace(tzinfo=place)).astimezone(UTC)
     except OverflowError as error:
         raise ValueError(text) from error
 
@@ -310,7 +309,7 @@ def _without(query: Query, name: str, value: str | None) -> Query:
 def _value(text: str) -> Any:
     """A number, true, false or a quoted text as JSON has them, everything else as a text."""
     try:
-        value = json.loads(text)
+        value = read_json(text)
     except ValueError:
         return text
     return value if isinstance(value, (str, int, float, bool)) else text

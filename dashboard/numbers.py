@@ -41,6 +41,8 @@ def read_numbers(text: str, region: str | None) -> Typed:
     notes: list[str] = []
     problems: list[str] = []
     for written in filter(None, (part.strip() for part in _BETWEEN.split(text))):
+        if len(recipients) > MOST or len(problems) > MOST:
+            break
         plain = _plain(written)
         number = _with_code(plain) or _in_region(plain, region)
         if number is not None:

@@ -1,5 +1,6 @@
 """Filters of messages in the address of a page."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlencode
 
@@ -67,11 +68,21 @@ def test_each_chip_removes_one_condition() -> None:
 @pytest.mark.parametrize(
     "query",
     ["status=lost", "code=x", "country=XX", "id=%D9%A3", "plan=sinch", "from=soon", "dispatch=1", "meta=order", "priority=low",
-     "within=2y", "number=nonsense", "code=99999999999999", "from=0001-01-01&zone=Asia/Tokyo"],
+     "within=2y", "number=nonsense", "code=99999999999999", "from=0001-01-01&zone=Asia/Tokyo",
+     "to=9999-12-31", "from=9999-12-31T23:59-14:00"],
 )  # fmt: skip
 def test_unreadable_condition_is_named(query: str) -> None:
     """It fails where a condition is dropped in silence: an action on all that match would then take more messages."""
     assert asked(query).problems
+
+
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', "[" * 20_000])
+def test_metadata_goes_on_as_json_alone(text: str) -> None:
+    """Python's reader takes these for values, which no call to the database can carry."""
+    found = read_query([("meta", f"a={text}")], now=NOW, numbers=True).wanted
+
+    assert found.metadata == {"a": text}
+    assert json.dumps(found.as_json(), ensure_ascii=False).encode()
 
 
 @pytest.mark.parametrize(
