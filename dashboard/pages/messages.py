@@ -19,6 +19,9 @@ _COUNTED_TO: Final = 10_000
 _COUNT_SECONDS: Final = 2.0
 _MOST_BACK: Final = 40
 _LONGEST_SEARCH: Final = 2000
+_ENDINGS: Final = (6, 4)
+_MOST_DIGITS: Final = 18
+"""Those of one number, with zeros before it."""
 _TIMES: Final = ("within", "from", "to", "zone")
 _MOST_ID: Final = 2**63 - 1
 
@@ -64,6 +67,7 @@ async def _list(visit: Visit, asked: Asked, *, searched: str = "", problem: str 
         newer=visit.url("/messages", **_newer(asked.query, back)) if back else None,
         bulk=dict(asked.query) | {"within": [asked.within]} if asked.within else asked.query,
         is_first=before is None,
+        endings=[] if page.messages or before or not visit.is_operator else endings_of(asked),
         times_of_query={name: asked.query[name] for name in _TIMES if name in asked.query},
         words=STATUSES,
         windows={name: words.removeprefix("the ") for name, (words, _) in WINDOWS.items()} | {ANY_TIME: "any time"},
@@ -75,6 +79,14 @@ async def _list(visit: Visit, asked: Asked, *, searched: str = "", problem: str 
 def _local(asked: Asked, name: str) -> str | None:
     at = asked.wanted.since if name == "from" else asked.wanted.until
     return None if at is None or asked.within is not None else at.isoformat()
+
+
+def endings_of(asked: Asked) -> list[str]:
+    """Ends of the one number that was searched, for when it has a wrong digit, or one too few."""
+    written = asked.query.get("number", [])
+    digits = "".join(sign for sign in written[0] if sign.isascii() and sign.isdecimal()) if len(written) == 1 else ""
+    searched = len(asked.wanted.last_digits or digits)
+    return [digits[-length:] for length in _ENDINGS if length < searched <= _MOST_DIGITS]
 
 
 async def _search(visit: Visit, text: str) -> Response:

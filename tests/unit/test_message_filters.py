@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 
 from dashboard.filters import Asked, chips_of, query_of, read_query
+from dashboard.pages.messages import endings_of
 
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 NUMBER = "+14155550123"
@@ -111,3 +112,18 @@ def test_viewer_searches_by_plain_keys() -> None:
 
     assert found.problems == ()
     assert found.wanted.metadata == {"order": 42}
+
+
+@pytest.mark.parametrize(
+    ("number", "endings"),
+    [
+        ("%2B44 7700 90012", ["090012", "0012"]),
+        ("%2B1 415 555 012", ["555012", "5012"]),
+        ("90012", ["0012"]),
+        ("0012", []),
+        ("%2B14155550123, %2B14155550124", []),
+    ],
+)
+def test_mistyped_number_is_searched_by_its_end(number: str, endings: list[str]) -> None:
+    """One has a digit too few and yet reads as a number, one does not."""
+    assert endings_of(asked(f"number={number}")) == endings
