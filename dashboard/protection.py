@@ -12,8 +12,9 @@ from starlette.requests import Request
 from jobs.runtime.checks import Network
 from jobs.runtime.sources import Address, is_within, source_of
 
+# No 'self' for scripts: an app that mounts the dashboard may serve files that people uploaded.
 _CSP: Final = (
-    "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {frame_ancestors}"
 )
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -119,7 +119,11 @@ class Door:
         )
 
     def _cookie_name(self, request: Request) -> str:
-        return _SECURE_COOKIE if self.proxies.is_https(request) else _PLAIN_COOKIE
+        if self.proxies.is_https(request):
+            return _SECURE_COOKIE
+        # All ports of a machine share cookies, and a machine may run dashboards of several projects.
+        port = request.url.port
+        return _PLAIN_COOKIE if port is None else f"{_PLAIN_COOKIE}-{port}"
 
 
 def door_for(
