@@ -69,6 +69,14 @@ def is_known_host(request: Request, allowed: Collection[str]) -> bool:
     return name.rstrip(".") in allowed
 
 
+def port_of(request: Request) -> int | None:
+    """The port that the ``Host`` header names, None without one."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").port
+    except ValueError:
+        return None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches an address."""
     try:

@@ -8,6 +8,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dashboard import protection
 from dashboard.protection import Proxies
 from dashboard.roles import Person, Role
 from dashboard.signing_in.link import LinkWay
@@ -122,7 +123,7 @@ class Door:
         if self.proxies.is_https(request):
             return _SECURE_COOKIE
         # All ports of a machine share cookies, and a machine may run dashboards of several projects.
-        port = request.url.port
+        port = protection.port_of(request)
         return _PLAIN_COOKIE if port is None else f"{_PLAIN_COOKIE}-{port}"
 
 

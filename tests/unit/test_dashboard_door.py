@@ -75,12 +75,17 @@ async def test_redirect_names_no_host(path: str) -> None:
 async def test_dashboards_on_one_machine_keep_their_sessions() -> None:
     """All ports of a machine share cookies."""
     async with client(dashboard_password=PASSWORD["password"]) as (asking, _):
-        hosts = ("127.0.0.1:8020", "127.0.0.1:8021", "dashboard.test")
+        hosts = ("127.0.0.1:8020", "127.0.0.1:8021", "dashboard.test", "dashboard.test:no-port")
         answers = [
             await asking.post("/sign-in", data=PASSWORD, headers={"host": host, "origin": f"http://{host}"}) for host in hosts
         ]
 
-    assert [answer.headers["set-cookie"].partition("=")[0] for answer in answers] == ["outbox-8020", "outbox-8021", "outbox"]
+    assert [answer.headers["set-cookie"].partition("=")[0] for answer in answers] == [
+        "outbox-8020",
+        "outbox-8021",
+        "outbox",
+        "outbox",
+    ]
 
 
 # Guessing
