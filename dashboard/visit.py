@@ -1,5 +1,6 @@
 """One visit of a page: the request, the person, and what pages need to answer."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,8 @@ from jobs.runtime.masking import mask, scrub
 
 THEMES: Final = ("system", "light", "dark")
 THEME_COOKIE: Final = "outbox_theme"
+_REASON: Final = re.compile(r"(the recipient opted out): (?!replied STOP$).*", re.DOTALL)
+"""An operator wrote the reason, unless the recipient did."""
 VIA: Final = "dashboard"
 """What the audit log calls this way to act."""
 
@@ -77,8 +80,8 @@ class Visit:
         return number if self.is_operator else mask(number)
 
     def words(self, text: str) -> str:
-        """Words of an app or an operator, who may have written a number into them, as this person may see them."""
-        return text if self.is_operator else scrub(text)
+        """Words of an app or an operator as this person may see them: viewers without numbers and reasons of opt-outs."""
+        return text if self.is_operator else _REASON.sub(r"\1", scrub(text))
 
     def url(self, path: str, **query: object) -> str:
         """The address of a page below the place where the dashboard is mounted. Empty values are left out."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -107,11 +107,11 @@ def _page(visit: Visit, trace: Trace, text: ShownText | None = None) -> Response
         live=text is None,
         message=message,
         words=status(message["status"]),
-        error=scrub(message.get("error") or ""),
+        error=visit.words(scrub(message.get("error") or "")),
         advice=advice(provider, message.get("status_code"), message["status"]),
         facts=[(name, _fact(visit, message, key)) for key, name in _FACTS if message.get(key) not in (None, "")],
         times=[(name, message[key]) for key, name in _TIMES if message.get(key) is not None],
-        steps=steps_of(trace.timeline),
+        steps=[replace(one, detail=visit.words(one.detail)) for one in steps_of(trace.timeline)],
         attempts=[_attempt(one) for one in trace.dispatches],
         waits="" if trace.waiting is None else waiting_words.waits(trace.waiting),
         carriers=() if trace.waiting is None else [_carrier(one) for one in trace.waiting.plans],

@@ -60,7 +60,7 @@ async def _list(visit: Visit, asked: Asked, *, searched: str = "", problem: str 
         searched=searched,
         problems=[*([problem] if problem else []), *asked.problems],
         chips=chips_of(asked, visit.number),
-        found=[_row(one) for one in page.messages],
+        found=[_row(visit, one) for one in page.messages],
         count=count,
         read_to=page.read_to,
         older=visit.url("/messages", **older) if page.before is not None else None,
@@ -128,9 +128,9 @@ def _newer(query: Query, back: list[str]) -> Query:
     return query | ({} if last == "0" else {"before": [last]}) | ({"back": [",".join(rest)]} if rest else {})
 
 
-def _row(message: ListedMessage) -> Row:
+def _row(visit: Visit, message: ListedMessage) -> Row:
     words = status(message.status)
-    return Row(message, words.tone, words.meaning, scrub(message.error or ""))
+    return Row(message, words.tone, words.meaning, visit.words(scrub(message.error or "")))
 
 
 def _number(text: str | None) -> int | None:
