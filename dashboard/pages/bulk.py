@@ -154,7 +154,7 @@ def _filter(text: str) -> MessageFilter:
         wanted = MessageFilter.parse(given)
         is_whole = wanted.below_id is not None and wanted.as_json() == given
     except (ValueError, TypeError, AttributeError):
-        is_whole = False
+        wanted, is_whole = MessageFilter(), False
     if not is_whole:
         raise HTTPException(400, "The form has no filter that this version can read. Go back to the list of messages.")
     return wanted

@@ -26,8 +26,7 @@ def given(db: Connection) -> dict[str, str]:
     template(db, MARKUP, body=TEXT)
     campaign(db, MARKUP, template=MARKUP, schedule="once", starts_at=datetime.now(UTC))
     member(db, WORDS, n=2, to=MARKUP, parameters={})
-    keys = {"idempotency_key": WORDS, "metadata": Jsonb({WORDS: WORDS}), "campaign": MARKUP}
-    [message] = insert(db, body=TEXT, first=1, **keys)
+    [message] = insert(db, body=TEXT, first=1, idempotency_key=WORDS, metadata=Jsonb({WORDS: WORDS}), campaign=MARKUP)
     insert(db, body=TEXT, first=1, secret=True)
     text_in(db, TEXT, phone=PHONE, name=MARKUP)
     db.execute("insert into public.outbox_suppressions (recipient, reason) values (%s, %s)", [PHONE, f"{REASON} {WORDS}"])
