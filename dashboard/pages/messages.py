@@ -10,7 +10,7 @@ from starlette.responses import Response
 from dashboard.filters import ANY_TIME, WINDOWS, Asked, Query, chips_of, field_time, read_query
 from dashboard.numbers import looks_like_number, regions
 from dashboard.visit import Visit
-from dashboard.words import STATUSES, status
+from dashboard.words import ANY_FAILURE, STATUSES, status
 from jobs.gateway.browsing.messages import Count, ListedMessage, MessageFilter, MessagePage
 from jobs.runtime.masking import scrub
 
@@ -70,6 +70,7 @@ async def _list(visit: Visit, asked: Asked, *, searched: str = "", problem: str 
         endings=[] if page.messages or before or not visit.is_operator else endings_of(asked),
         times_of_query={name: asked.query[name] for name in _TIMES if name in asked.query},
         words=STATUSES,
+        any_failure=ANY_FAILURE,
         windows={name: words.removeprefix("the ") for name, (words, _) in WINDOWS.items()} | {ANY_TIME: "any time"},
         regions=regions(),
         times={name: field_time(_local(asked, name)) for name in ("from", "to")},
