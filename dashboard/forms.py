@@ -1,5 +1,8 @@
 """The fields of a form."""
 
+import json
+import math
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
@@ -28,3 +31,23 @@ async def fields_of(request: Request) -> list[tuple[str, str]]:
         return parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise HTTPException(400, "The form cannot be read.") from None
+
+
+def read_json(text: str) -> Any:
+    """A value of JSON that can go on to the database. Raises ValueError, also for what Python's reader takes beyond JSON."""
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    # Half of a surrogate pair is no text.
+    json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no value of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)

@@ -1,6 +1,7 @@
 """Live pages: one poller for each process, which tells those who watch that something changed."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
@@ -14,6 +15,8 @@ _POLL_SECONDS: Final = 2.0
 _KEEP_ALIVE_SECONDS: Final = 15.0
 _STREAM_SECONDS: Final = 600.0
 """A stream ends then, and the browser opens the next one: it shows again that the person may watch."""
+_RENDERED_SECONDS: Final = 10.0
+"""A page may be so old when its stream opens. It may have missed a change of that time."""
 
 
 class Crowded(Exception):
@@ -39,6 +42,9 @@ class Live:
         self._stream_seconds = stream_seconds
         self._watchers: set[asyncio.Event] = set()
         self._polling: asyncio.Task[None] | None = None
+        # Kept while nobody watches: a page that was made meanwhile is current if the next answer is the same.
+        self._last: Hashable = object()
+        self._changed_at = -math.inf
         self._is_closed = False
 
     @property
@@ -83,6 +89,8 @@ class Live:
         if self.is_full:
             raise Crowded
         changed = asyncio.Event()
+        if asyncio.get_running_loop().time() - self._changed_at < _RENDERED_SECONDS:
+            changed.set()
         self._watchers.add(changed)
         if not self.is_polling:
             self._polling = asyncio.create_task(self._poll(), name="dashboard poller")
@@ -99,14 +107,14 @@ class Live:
             self._polling = None
 
     async def _poll(self) -> None:
-        last: Hashable = await self._answer()
         while True:
-            await asyncio.sleep(self._poll_seconds)
             found = await self._answer()
-            if found != last:
-                last = found
+            if found != self._last:
+                self._last = found
+                self._changed_at = asyncio.get_running_loop().time()
                 for changed in self._watchers:
                     changed.set()
+            await asyncio.sleep(self._poll_seconds)
 
     async def _answer(self) -> Hashable:
         """An error is an answer too: pages then show it."""

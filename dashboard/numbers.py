@@ -17,6 +17,7 @@ _LETTERS: Final = re.compile(r"[A-Za-z]")
 _FEWEST_DIGITS: Final = 4
 _MOST_END_DIGITS: Final = 10
 _WITH_CODE_DIGITS: Final = 11
+_TOO_SHORT: Final = "It has too few digits, or too many."
 MOST: Final = 50
 
 
@@ -41,6 +42,8 @@ def read_numbers(text: str, region: str | None) -> Typed:
     notes: list[str] = []
     problems: list[str] = []
     for written in filter(None, (part.strip() for part in _BETWEEN.split(text))):
+        if len(recipients) > MOST or len(problems) > MOST:
+            break
         plain = _plain(written)
         number = _with_code(plain) or _in_region(plain, region)
         if number is not None:
@@ -50,7 +53,10 @@ def read_numbers(text: str, region: str | None) -> Typed:
         elif (end := _end(plain)) is not None:
             ends.append(end)
         else:
-            problems.append(f"{written} is no phone number. Write it with + and the country code, such as +14155550123.")
+            advice = (
+                _TOO_SHORT if plain.startswith(("+", "00")) else "Write it with + and the country code, such as +14155550123."
+            )
+            problems.append(f"{written} is no phone number. {advice}")
     if ends and (recipients or len(ends) > 1):
         problems += [f"The number that ends in {end[-4:]} has no country code. Choose its country." for end in ends]
         ends = []

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
@@ -12,8 +12,9 @@ from starlette.requests import Request
 from jobs.runtime.checks import Network
 from jobs.runtime.sources import Address, is_within, source_of
 
+# No 'self' for scripts: an app that mounts the dashboard may serve files that people uploaded.
 _CSP: Final = (
-    "default-src 'none'; script-src 'self' 'nonce-{nonce}'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors {frame_ancestors}"
 )
 LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -34,6 +35,11 @@ def protect(headers: MutableHeaders, *, nonce: str, frame_ancestors: str) -> Non
     headers.setdefault("cache-control", "no-store")
     if frame_ancestors == "'none'":
         headers["x-frame-options"] = "DENY"
+    # Starlette redirects to a path without its last slash by the scheme and the Host of the request. The one is that of a proxy
+    # behind which browsers speak https, the other is the client's word.
+    location = urlsplit(headers.get("location", ""))
+    if location.netloc:
+        headers["location"] = urlunsplit(("", "", f"/{location.path.lstrip('/')}", location.query, ""))
 
 
 def is_own_page(request: Request) -> bool:
@@ -61,6 +67,14 @@ def is_known_host(request: Request, allowed: Collection[str]) -> bool:
     except ValueError:
         return False
     return name.rstrip(".") in allowed
+
+
+def port_of(request: Request) -> int | None:
+    """The port that the ``Host`` header names, None without one."""
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").port
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

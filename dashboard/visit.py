@@ -1,9 +1,10 @@
 """One visit of a page: the request, the person, and what pages need to answer."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,10 +18,12 @@ from dashboard.roles import Person
 from dashboard.signing_in.door import Door
 from dashboard.static_files import static_files
 from jobs.gateway.operating import Operating
-from jobs.runtime.masking import mask
+from jobs.runtime.masking import mask, scrub
 
 THEMES: Final = ("system", "light", "dark")
 THEME_COOKIE: Final = "outbox_theme"
+_REASON: Final = re.compile(r"(the recipient opted out): (?!replied STOP$).*", re.DOTALL)
+"""An operator wrote the reason, unless the recipient did."""
 VIA: Final = "dashboard"
 """What the audit log calls this way to act."""
 
@@ -76,6 +79,10 @@ class Visit:
             return ""
         return number if self.is_operator else mask(number)
 
+    def words(self, text: str) -> str:
+        """Words of an app or an operator as this person may see them: viewers without numbers and reasons of opt-outs."""
+        return text if self.is_operator else _REASON.sub(r"\1", scrub(text))
+
     def url(self, path: str, **query: object) -> str:
         """The address of a page below the place where the dashboard is mounted. Empty values are left out."""
         given = {name: value for name, value in query.items() if value not in (None, "")}
@@ -91,9 +98,11 @@ class Visit:
 
     @property
     def here(self) -> str:
-        """The address of this page, without the host."""
+        """The address of this page, without the host. The answer to a form has that of the page above it, which can be read."""
+        if self.request.method not in {"GET", "HEAD"}:
+            return self.url(quote(self.path.rpartition("/")[0] or "/"))
         query = self.request.url.query
-        return f"{self.root}{self.path}{f'?{query}' if query else ''}"
+        return f"{quote(self.root + self.path)}{f'?{query}' if query else ''}"
 
     @property
     def path(self) -> str:

@@ -91,7 +91,9 @@ def status(name: str) -> StatusWords:
 
 def advice(provider: str | None, code: int | None, of_status: str) -> str | None:
     """What to do about a message with this status and code, None if nothing is known."""
-    if provider is not None and code is not None and (provider, code) in _ADVICE:
+    # The code of such a message is that of an attempt before.
+    is_of_attempt = of_status not in {"suppressed", "cancelled"}
+    if is_of_attempt and provider is not None and code is not None and (provider, code) in _ADVICE:
         return _ADVICE[provider, code]
     return _ADVICE_BY_STATUS.get(of_status)
 

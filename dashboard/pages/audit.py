@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.responses import Response
 
@@ -34,7 +35,11 @@ ACTIONS: Final = {
     "replay_events": "replayed events", "test_event": "sent a test event", "add_event_endpoint": "added an event endpoint",
     "set_event_endpoint": "changed an event endpoint", "remove_event_endpoint": "removed an event endpoint",
     "rotate_event_secret": "renewed an event secret", "switch_campaign": "switched a campaign",
-    "import_members": "imported members", "bind": "bound the project", "erase_records": "erased a person",
+    "import_members": "imported members", "show_preview": "read texts of a campaign", "bind": "bound the project",
+    "adopt_batches": "adopted batches after a restore", "begin_adoption": "began an adoption",
+    "finish_adoption": "finished an adoption", "forget_adopted": "left numbers of a batch out of an adoption",
+    "prepare_erasure": "began to erase a person", "erase_members": "erased a person's memberships",
+    "erase_messages": "erased a person's messages", "erase_records": "erased a person's records",
 }  # fmt: skip
 _OF_PLANS: Final = frozenset({"pause", "resume", "resume_restored", "pin_plan", "forget_plan"})
 
@@ -102,6 +107,8 @@ def _object(action: str, target: str) -> tuple[str, dict[str, str]]:
         return "/health", {}
     if action in {"replay_events", "test_event", "set_event_endpoint", "add_event_endpoint", "rotate_event_secret"}:
         return "/health/events", {"endpoint": target}
+    if action in {"switch_campaign", "import_members", "show_preview"}:
+        return f"/campaigns/{quote(target)}", {}
     if action in {"decide_replies", "show_replies"}:
         return "/replies", {}
     if action in {"import_suppressions", "lift_suppression"}:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from dashboard.actions import is_complete, read_action, read_options
 from dashboard.filters import conditions, query_of, read_query
+from dashboard.forms import read_json
 from dashboard.outcomes import added, did, would
 from dashboard.visit import Visit, not_found
 from jobs.gateway.browsing.bulk import BulkAction, BulkCount, BulkOptions, Kind
@@ -116,12 +117,17 @@ def _shown(visit: Visit, one: BulkAction) -> dict[str, Any]:
     return {
         "bulk": one,
         "conditions": conditions(one.filter, visit.number, masked=not visit.is_operator),
-        "query": query_of(one.filter) if visit.is_operator or not one.filter.recipients else None,
+        "query": query_of(one.filter) if visit.is_operator or not _names_people(one.filter) else None,
         "counts": [(count, did(count)) for count in one.counts],
         "done": sum(count.messages for count in one.counts if count.done),
         "refused": sum(count.messages for count in one.counts if not count.done),
         "tone": {"running": "go", "finished": "good"}.get(one.state, "off"),
     }
+
+
+def _names_people(wanted: MessageFilter) -> bool:
+    """Whether the address of a filter would show a number, or what an app may have written one into."""
+    return bool(wanted.recipients or wanted.last_digits or wanted.metadata or wanted.idempotency_key)
 
 
 async def _action(visit: Visit) -> BulkAction:
@@ -139,11 +145,19 @@ def _id(text: str) -> int:
 
 
 def _filter(text: str) -> MessageFilter:
-    """The filter that the preview was of. Raises HTTPException for what no preview wrote."""
+    """The filter that the preview was of. Raises HTTPException for what no preview wrote.
+
+    A condition that is left out would widen the action.
+    """
     try:
-        return MessageFilter.parse(json.loads(text))
+        given = read_json(text)
+        wanted = MessageFilter.parse(given)
+        is_whole = wanted.below_id is not None and wanted.as_json() == given
     except (ValueError, TypeError, AttributeError):
-        raise HTTPException(400, "The form has no filter. Go back to the list of messages.") from None
+        wanted, is_whole = MessageFilter(), False
+    if not is_whole:
+        raise HTTPException(400, "The form has no filter that this version can read. Go back to the list of messages.")
+    return wanted
 
 
 def _below(wanted: MessageFilter, bound: int) -> MessageFilter:

@@ -110,7 +110,7 @@ async def ask(visit: Visit) -> Response:
         meaning=_MEANINGS.get(campaign.status, ""),
         total=total,
         problem=problem,
-        problems=() if total is None else _reasons(total.problems),
+        problems=() if total is None else _reasons(visit, total.problems),
     )
 
 
@@ -159,16 +159,16 @@ async def _page(visit: Visit, campaign: Listed, texts: tuple[PreviewRow, ...] | 
         acts=[one for one in _ACTS.values() if campaign.status in one.of],
         waiting=",".join(WAITING),
         coming=coming,
-        problems=() if coming.costs is None else _reasons(coming.costs.problems),
+        problems=() if coming.costs is None else _reasons(visit, coming.costs.problems),
         warnings=() if coming.costs is None else tuple(map(scrub, coming.costs.warnings)),
         with_texts=texts is not None,
-        words_of=_words,
+        words_of=lambda text: visit.words(_words(text)),
         previewed=PREVIEWED,
         report=report,
         slow=slow,
         statuses=() if report is None else _statuses(report),
-        undelivered=() if report is None else [(one, _words(one.reason)) for one in report.undelivered],
-        skipped=() if report is None else _reasons(report.skipped),
+        undelivered=() if report is None else [(one, visit.words(_words(one.reason))) for one in report.undelivered],
+        skipped=() if report is None else _reasons(visit, report.skipped),
         finished=0 if report is None else sum(n for status, n in report.statuses.items() if status not in WAITING),
         labels=[f"{step.at:%d %b}" if is_daily else f"{step.at:%d %b %H:%M}" for step in steps],
         results=[
@@ -213,8 +213,8 @@ def _statuses(report: Report) -> list[tuple[str, int]]:
     return sorted(((name, n) for name, n in report.statuses.items() if n), key=lambda one: order.get(one[0], len(order)))
 
 
-def _reasons(counted: tuple[Counted, ...]) -> list[tuple[str, int]]:
-    return [(_words(one.name or ""), one.messages) for one in counted]
+def _reasons(visit: Visit, counted: tuple[Counted, ...]) -> list[tuple[str, int]]:
+    return [(visit.words(_words(one.name or "")), one.messages) for one in counted]
 
 
 def _words(text: str) -> str:

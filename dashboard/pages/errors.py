@@ -10,7 +10,7 @@ from jobs.runtime.masking import scrub
 from jobs.runtime.times import all_in_utc
 
 _TITLES: Final = {
-    400: "This request cannot be read",
+    400: "Something is missing or wrong",
     403: "You may not do this",
     404: "There is no such page",
     405: "This page does not do that",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from dashboard.visit import Visit, not_found
 from dashboard.words import advice, status
+from jobs.gateway import waiting_words
 from jobs.gateway.browsing.messages import ShownText
-from jobs.gateway.history import Event, Trace
+from jobs.gateway.history import Carrier, Event, Trace
 from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.times import all_in_utc
 
@@ -106,13 +107,14 @@ def _page(visit: Visit, trace: Trace, text: ShownText | None = None) -> Response
         live=text is None,
         message=message,
         words=status(message["status"]),
-        error=scrub(message.get("error") or ""),
+        error=visit.words(scrub(message.get("error") or "")),
         advice=advice(provider, message.get("status_code"), message["status"]),
         facts=[(name, _fact(visit, message, key)) for key, name in _FACTS if message.get(key) not in (None, "")],
         times=[(name, message[key]) for key, name in _TIMES if message.get(key) is not None],
-        steps=steps_of(trace.timeline),
+        steps=[replace(one, detail=visit.words(one.detail)) for one in steps_of(trace.timeline)],
         attempts=[_attempt(one) for one in trace.dispatches],
-        waiting=trace.waiting,
+        waits="" if trace.waiting is None else waiting_words.waits(trace.waiting),
+        carriers=() if trace.waiting is None else [_carrier(one) for one in trace.waiting.plans],
         suppressed=None if trace.suppressed is None else scrub(trace.suppressed),
         duplicates=len(trace.duplicate_sends),
         text=text,
@@ -133,8 +135,12 @@ def actions_of(message: Mapping[str, Any]) -> list[str]:
 
 def _fact(visit: Visit, message: Mapping[str, Any], key: str) -> str:
     """A column of the row. An app may have written a number into its keys, which only operators read."""
-    words = str(message[key])
-    return words if visit.is_operator else scrub(words)
+    return visit.words(str(message[key]))
+
+
+def _carrier(one: Carrier) -> tuple[str, str, str]:
+    """A plan that may take the message: its name, its tone, and whether it can send."""
+    return f"{one.provider} {one.plan}", "good" if one.cannot_send is None else "bad", all_in_utc(waiting_words.state(one))
 
 
 def _attempt(dispatch: Mapping[str, Any]) -> dict[str, Any]:

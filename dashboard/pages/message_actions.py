@@ -26,7 +26,7 @@ async def ask(visit: Visit) -> Response:
     counts = counted_outcomes(outcomes)
     return visit.render(
         "message_actions.html",
-        title=f"{action.capitalize()} {f'message {ids[0]}' if len(ids) == 1 else f'{len(ids)} messages'}",
+        title=_title(action, ids),
         action=action,
         ids=ids,
         options=options,
@@ -58,6 +58,12 @@ async def act(visit: Visit) -> Response:
         is_done=True,
         is_complete=True,
     )
+
+
+def _title(action: Kind, ids: Sequence[int]) -> str:
+    if not ids:
+        return "No message is selected"
+    return f"{action.capitalize()} {f'message {ids[0]}' if len(ids) == 1 else f'{len(ids)} messages'}"
 
 
 async def _act(visit: Visit, action: Kind, ids: Sequence[int], options: BulkOptions, *, dry_run: bool) -> tuple[Outcome, ...]:

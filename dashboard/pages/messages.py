@@ -10,7 +10,7 @@ from starlette.responses import Response
 from dashboard.filters import ANY_TIME, WINDOWS, Asked, Query, chips_of, field_time, read_query
 from dashboard.numbers import looks_like_number, regions
 from dashboard.visit import Visit
-from dashboard.words import STATUSES, status
+from dashboard.words import ANY_FAILURE, STATUSES, status
 from jobs.gateway.browsing.messages import Count, ListedMessage, MessageFilter, MessagePage
 from jobs.runtime.masking import scrub
 
@@ -19,6 +19,10 @@ _COUNTED_TO: Final = 10_000
 _COUNT_SECONDS: Final = 2.0
 _MOST_BACK: Final = 40
 _LONGEST_SEARCH: Final = 2000
+_ENDINGS: Final = (6, 4)
+_MOST_DIGITS: Final = 18
+"""Those of one number, with zeros before it."""
+_TIMES: Final = ("within", "from", "to", "zone")
 _MOST_ID: Final = 2**63 - 1
 
 
@@ -56,14 +60,17 @@ async def _list(visit: Visit, asked: Asked, *, searched: str = "", problem: str 
         searched=searched,
         problems=[*([problem] if problem else []), *asked.problems],
         chips=chips_of(asked, visit.number),
-        found=[_row(one) for one in page.messages],
+        found=[_row(visit, one) for one in page.messages],
         count=count,
         read_to=page.read_to,
         older=visit.url("/messages", **older) if page.before is not None else None,
         newer=visit.url("/messages", **_newer(asked.query, back)) if back else None,
         bulk=dict(asked.query) | {"within": [asked.within]} if asked.within else asked.query,
         is_first=before is None,
+        endings=[] if page.messages or before or not visit.is_operator else endings_of(asked),
+        times_of_query={name: asked.query[name] for name in _TIMES if name in asked.query},
         words=STATUSES,
+        any_failure=ANY_FAILURE,
         windows={name: words.removeprefix("the ") for name, (words, _) in WINDOWS.items()} | {ANY_TIME: "any time"},
         regions=regions(),
         times={name: field_time(_local(asked, name)) for name in ("from", "to")},
@@ -75,6 +82,14 @@ def _local(asked: Asked, name: str) -> str | None:
     return None if at is None or asked.within is not None else at.isoformat()
 
 
+def endings_of(asked: Asked) -> list[str]:
+    """Ends of the one number that was searched, for when it has a wrong digit, or one too few."""
+    written = asked.query.get("number", [])
+    digits = "".join(sign for sign in written[0] if sign.isascii() and sign.isdecimal()) if len(written) == 1 else ""
+    searched = len(asked.wanted.last_digits or digits)
+    return [digits[-length:] for length in _ENDINGS if length < searched <= _MOST_DIGITS]
+
+
 async def _search(visit: Visit, text: str) -> Response:
     """Go to what was typed: a number, metadata, or whatever an id, a batch, a request or a key finds."""
     parts = [part for part in text.replace("\n", ",").replace(";", ",").split(",") if part.strip()]
@@ -83,7 +98,10 @@ async def _search(visit: Visit, text: str) -> Response:
     name, sign, value = text.partition("=")
     if name.strip().replace("_", "").isalnum() and sign and value.strip():
         return visit.redirect("/messages", meta=text)
-    matches = await visit.operating.find(text)
+    if not visit.is_operator and not text.isdecimal() and scrub(text) != text:
+        return visit.redirect("/messages", key=text)
+    # A key may be a number, which viewers see masked.
+    matches = await visit.operating.find(text, read_as=None if visit.is_operator or not text.isdecimal() else "id")
     if len(matches.messages) == 1:
         return visit.redirect(f"/messages/{matches.messages[0].id}")
     if matches.messages:
@@ -111,9 +129,9 @@ def _newer(query: Query, back: list[str]) -> Query:
     return query | ({} if last == "0" else {"before": [last]}) | ({"back": [",".join(rest)]} if rest else {})
 
 
-def _row(message: ListedMessage) -> Row:
+def _row(visit: Visit, message: ListedMessage) -> Row:
     words = status(message.status)
-    return Row(message, words.tone, words.meaning, scrub(message.error or ""))
+    return Row(message, words.tone, words.meaning, visit.words(scrub(message.error or "")))
 
 
 def _number(text: str | None) -> int | None:

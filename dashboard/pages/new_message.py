@@ -1,12 +1,12 @@
 """A test message: what an app would insert, typed by an operator."""
 
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.responses import Response
 
+from dashboard.forms import read_json
 from dashboard.numbers import read_numbers, regions
 from dashboard.visit import Visit
 from jobs.gateway.errors import GatewayRefused
@@ -46,7 +46,7 @@ def read_message(form: Mapping[str, str]) -> tuple[dict[str, Any] | None, str]:
     parameters: object = None
     if text := form.get("parameters", "").strip():
         try:
-            parameters = json.loads(text)
+            parameters = read_json(text)
         except ValueError:
             return None, 'Parameters are not JSON. Write them as {"name": "Ada"}.'
         if not isinstance(parameters, dict):

@@ -30,8 +30,8 @@ async def show(visit: Visit) -> Response:
     given = {name: visit.query.get(name, "").replace("\0", "").strip()[:_LONGEST] for name in ("number", "region", "reason")}
     kind = visit.query.get("by", "") if visit.query.get("by", "") in _KINDS else ""
     if not visit.is_operator:
-        # A search by parts of a number, or a page that begins at one, would tell the number.
-        given |= {"number": "", "region": ""}
+        # A search by a part of a number or of a reason, or a page that begins at a number, would tell what is hidden.
+        given |= dict.fromkeys(given, "")
     after = visit.query.get("after", "") if visit.is_operator else ""
     typed = read_numbers(given["number"], given["region"].upper() or None) if given["number"] else None
     problems = list(typed.problems) if typed else []

@@ -10,10 +10,11 @@ from dashboard.visit import Visit
 
 
 async def ask(visit: Visit) -> Response:
-    """The form. A token in the address signs in at once."""
+    """The form. Where the dashboard prints addresses, the token in one signs in at once."""
     if visit.person is not None:
         return RedirectResponse(visit.own(visit.query.get("next")), 303)
-    if "token" in visit.query:
+    # HEAD asks what GET would answer, and uses no token up.
+    if visit.services.door.has_links and "token" in visit.query and visit.request.method == "GET":
         return await _enter(visit, visit.query, visit.query.get("next"))
     return _form(visit, visit.query.get("next"))
 

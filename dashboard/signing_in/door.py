@@ -4,9 +4,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
+from dashboard import protection
 from dashboard.protection import Proxies
 from dashboard.roles import Person, Role
 from dashboard.signing_in.link import LinkWay
@@ -15,11 +17,16 @@ from dashboard.signing_in.proxy import GivenWay, ProxyWay
 from dashboard.signing_in.sessions import SECONDS, Session, Sessions
 from dashboard.signing_in.ways import NotAdmitted, Way
 from jobs.runtime.dashboard import DashboardSettings
-from jobs.runtime.sources import FailureLimit
+from jobs.runtime.sources import Address, FailureLimit
+
+log = structlog.get_logger()
 
 FAILURES: Final = 10
 """How often a source may fail to sign in within five minutes."""
+ALL_FAILURES: Final = 200
+"""How often all sources together may, so that many addresses guess no faster. Those that signed in before go on."""
 _WINDOW_SECONDS: Final = 300.0
+_MOST_FAMILIAR: Final = 1000
 _SECURE_COOKIE: Final = "__Host-outbox"
 _PLAIN_COOKIE: Final = "outbox"
 
@@ -36,6 +43,8 @@ class Door:
         self.proxies = proxies
         self._sessions = sessions
         self._limit = FailureLimit(failures=FAILURES, seconds=_WINDOW_SECONDS)
+        self._limit_of_all = FailureLimit(failures=ALL_FAILURES, seconds=_WINDOW_SECONDS)
+        self._familiar: set[Address | None] = set()
 
     async def person(self, request: Request) -> Person | None:
         """The person who sends the request, None if nobody has signed in."""
@@ -47,12 +56,23 @@ class Door:
 
     async def enter(self, request: Request, given: Mapping[str, str]) -> Person:
         """The person who gave these values. Raises :class:`NotAdmitted`, and :class:`TooManyFailures` without looking."""
+        if self.has_links:
+            # No one guesses a token. A limit would let other sites, whose images name this address, lock people out.
+            return await self.way.admit(given)
         source = self.proxies.source(request)
         # Counted before the answer is known, so that many attempts at once count too.
-        if self._limit.exceeded(self._limit.count(source)):
+        of_source, of_all = self._limit.count(source), self._limit_of_all.count(None)
+        if self._limit.exceeded(of_source) or (self._limit_of_all.exceeded(of_all) and source not in self._familiar):
             raise TooManyFailures("Too many attempts failed. Wait five minutes.")
-        person = await self.way.admit(given)
+        try:
+            person = await self.way.admit(given)
+        except NotAdmitted:
+            log.warning("dashboard.not_admitted", source=str(source))
+            raise
         self._limit.forgive(source)
+        self._limit_of_all.forgive(None)
+        if len(self._familiar) < _MOST_FAMILIAR:
+            self._familiar.add(source)
         return person
 
     def session(self, request: Request) -> Session | None:
@@ -78,6 +98,11 @@ class Door:
         return not isinstance(self.way, ProxyWay | GivenWay)
 
     @property
+    def has_links(self) -> bool:
+        """Whether a token in the address signs in. Nothing else in an address does: another site could write it."""
+        return isinstance(self.way, LinkWay)
+
+    @property
     def can_leave(self) -> bool:
         """Whether people sign out here, and not at the proxy or the app."""
         return self._has_sessions
@@ -95,7 +120,11 @@ class Door:
         )
 
     def _cookie_name(self, request: Request) -> str:
-        return _SECURE_COOKIE if self.proxies.is_https(request) else _PLAIN_COOKIE
+        if self.proxies.is_https(request):
+            return _SECURE_COOKIE
+        # All ports of a machine share cookies, and a machine may run dashboards of several projects.
+        port = protection.port_of(request)
+        return _PLAIN_COOKIE if port is None else f"{_PLAIN_COOKIE}-{port}"
 
 
 def door_for(

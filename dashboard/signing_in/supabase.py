@@ -6,6 +6,7 @@ The role is ``app_metadata.outbox`` (``viewer`` or ``operator``), which only the
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -67,7 +68,9 @@ class SupabaseWay:
         token = session["access_token"]
         try:
             user = await self._ask("GET", "/user", token=token)
-            if code := given.get("code", "").strip():
+            code = given.get("code", "").strip()
+            # A factor that a person has set up is asked for, whether all people need one or not.
+            if code or _factors(user):
                 token = await self._second_factor(user, token, code)
                 # Auth itself says whose token it is: the project's keys may be of any kind.
                 user = await self._ask("GET", "/user", token=token)
@@ -101,9 +104,11 @@ class SupabaseWay:
 
     async def _second_factor(self, user: Mapping[str, Any], token: str, code: str) -> str:
         """The token of the same session after its code has been verified."""
-        factors = [one for one in user.get("factors") or () if one.get("status") == "verified"]
+        factors = _factors(user)
         totp = next((one for one in factors if one.get("factor_type") == "totp"), None)
-        if totp is None:
+        if totp is None and factors:
+            raise NotAdmitted("The dashboard takes codes of an authenticator app only: set one up in your app.")
+        if totp is None or not code:
             raise NotAdmitted(_WRONG)
         path = f"/factors/{quote(str(totp['id']), safe='')}"
         challenge = await self._ask("POST", f"{path}/challenge", token=token, json={})
@@ -138,9 +143,24 @@ def _person(user: Mapping[str, Any]) -> Person | None:
     metadata = user.get("app_metadata")
     given = metadata.get("outbox") if isinstance(metadata, dict) else None
     role = _ROLES.get(given) if isinstance(given, str) else None
-    if role is None or user.get("banned_until") or user.get("is_anonymous"):
+    if role is None or user.get("is_anonymous") or user.get("deleted_at") or _is_banned(user.get("banned_until")):
         return None
     return Person(str(user.get("email") or user["id"]), role, str(user["id"]))
+
+
+def _is_banned(until: object) -> bool:
+    """Auth leaves the time of a ban behind when it is over. What is no time is a ban."""
+    if not until:
+        return False
+    try:
+        return datetime.fromisoformat(str(until)).astimezone(UTC) > datetime.now(UTC)
+    except (ValueError, OverflowError):
+        return True
+
+
+def _factors(user: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The second factors that are in use."""
+    return [one for one in user.get("factors") or () if one.get("status") == "verified"]
 
 
 def _level(token: str) -> str:

@@ -18,7 +18,7 @@
   function say(state, text) {
     place.dataset.state = state
     if (words.textContent !== text) words.textContent = text
-    button.textContent = isPaused() ? 'Resume' : 'Pause'
+    button.textContent = isPaused() ? 'Resume updates' : 'Pause updates'
   }
 
   function poll() {

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, NoDecode
 from jobs.runtime import checks
 
 SHORTEST_PASSWORD: Final = 12
+SHORTEST_SECRET: Final = 32
 
 
 class DashboardSettings(BaseSettings):
@@ -54,9 +55,11 @@ class DashboardSettings(BaseSettings):
 
     @field_validator("dashboard_password", "dashboard_viewer_password", "dashboard_secret")
     @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < SHORTEST_PASSWORD:
-            raise ValueError(f"has fewer than {SHORTEST_PASSWORD} characters. Use a longer one")
+    def _long_enough(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # A person with a cookie can guess the secret that signed it, without asking the dashboard.
+        shortest = SHORTEST_SECRET if info.field_name == "dashboard_secret" else SHORTEST_PASSWORD
+        if value is not None and len(value.get_secret_value()) < shortest:
+            raise ValueError(f"has fewer than {shortest} characters. Use a longer one")
         return value
 
     @field_validator("dashboard_root_path")

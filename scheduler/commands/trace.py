@@ -12,7 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway.history import Carrier, Event, Matches, Trace, Waiting
+from jobs.gateway import waiting_words
+from jobs.gateway.history import Carrier, Event, Matches, Trace
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings
 from jobs.runtime.masking import mask, scrub, scrub_value
@@ -96,7 +97,7 @@ def screen(found: Trace, trace_url: str | None = None) -> RenderableType:
     for name, value in _picture(message):
         facts.add_row(name, Text(value))
     if found.waiting is not None:
-        facts.add_row("waits", _waits(found.waiting))
+        facts.add_row("waits", waiting_words.waits(found.waiting))
         facts.add_row("plans", Text("\n").join(_carrier(one) for one in found.waiting.plans))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))
@@ -118,23 +119,9 @@ def _trace(context: str, url: str | None) -> Text:
     return Text(trace_id if url is None else url.replace("{trace_id}", trace_id))
 
 
-def _waits(waiting: Waiting) -> str:
-    """What for, in words. The plans stand below it, so the first reason that counts is enough."""
-    if waiting.until is not None:
-        why = ", the next try of a text that was refused" if waiting.is_held else ""
-        return f"until {utc(waiting.until)}{why}"
-    if not waiting.plans:
-        return "for a plan: no process has claimed for one yet, or none of its route is left"
-    if all(one.cannot_send is not None for one in waiting.plans):
-        return "for a plan: none of its route can send"
-    return "for the next claim of a plan of its route"
-
-
 def _carrier(one: Carrier) -> Text:
-    weight = "stands by" if one.weight == 0 else f"weight {one.weight}"
-    weight += "" if one.effective == one.weight else f", now {one.effective}"
-    state = ("can send", "green") if one.cannot_send is None else (scrub(one.cannot_send), "red")
-    return Text.assemble(f"{one.provider} {one.plan} ({weight}): ", state)
+    colour = "green" if one.cannot_send is None else "red"
+    return Text.assemble(f"{one.provider} {one.plan} ({waiting_words.weight(one)}): ", (waiting_words.state(one), colour))
 
 
 def _fact(name: str, value: object) -> str:

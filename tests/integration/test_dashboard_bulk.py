@@ -46,6 +46,15 @@ async def test_action_does_what_its_preview_showed(stack: LocalStack, db: Connec
     assert row == ("ada@example.com", "dashboard")
 
 
+async def test_altered_filter_starts_nothing(stack: LocalStack, db: Connection) -> None:
+    """What cannot be read as a whole would take more messages than the preview showed, up to all of them."""
+    insert(db, 1)
+    async with client(stack, identify=lambda _request: ADA) as asking:
+        for wrong in ("", "[]", "{}", '"all"', '{"below_id": 9, "newer": 1}', '{"statuses": ["pending"]}', "[" * 20_000):
+            form = {"action": "cancel", "filter": wrong}
+            assert (await asking.post("/bulk/new", data=form, headers=ORIGIN)).status_code == 400, wrong[:40]
+
+
 async def test_unreadable_filter_starts_nothing(stack: LocalStack, db: Connection) -> None:
     insert(db, 1)
     async with client(stack, identify=lambda _request: ADA) as asking:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from dashboard.pages.audit import ACTIONS
+
 FOLDER = Path(__file__).parents[2] / "dashboard"
 RELEASED = {
     "LICENSE.htmx.txt": "d3d2456f76414f2456104660ebd65aff1c04cd7966b942bdabd63f3cdb316a38",
@@ -28,6 +30,15 @@ def test_templates_keep_to_the_content_policy() -> None:
         assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|hx-on|javascript:|\|safe\b", text), path.name
         for tag in re.findall(r"<[a-z][^>]*\shx-(?:get|post|put|patch|delete|boost)[^>]*>", text):
             assert 'hx-nonce="{{ nonce }}"' in tag, (path.name, tag)
+
+
+def test_audit_has_words_for_each_action() -> None:
+    written = re.compile(r"audit_(?:change|outcomes)\(\s*'(\w+)'")
+    schemas = (FOLDER.parent / "supabase" / "schemas").rglob("*.sql")
+    found = {action for path in schemas for action in written.findall(path.read_text(encoding="utf-8"))}
+
+    assert len(found) > 30
+    assert found <= ACTIONS.keys()
 
 
 def test_missing_extra_is_named() -> None:

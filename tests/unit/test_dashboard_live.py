@@ -48,7 +48,7 @@ async def test_one_poller_serves_all_watchers() -> None:
     pages = live(database)
     first, second = pages.stream(), pages.stream()
     assert [await anext(first), await anext(second)] == [HELLO, HELLO]
-    await database.next_question()
+    assert [await anext(first), await anext(second)] == [CHANGED, CHANGED], "its pages may be older than the first answer"
 
     database.state = 1
     assert [await anext(first), await anext(second)] == [CHANGED, CHANGED]
@@ -65,8 +65,7 @@ async def test_outage_and_return_are_changes() -> None:
     database = Database()
     pages = live(database)
     stream = pages.stream()
-    await anext(stream)
-    await database.next_question()
+    assert [await anext(stream), await anext(stream)] == [HELLO, CHANGED]
 
     database.state = ConnectionError("away")
     assert await anext(stream) == CHANGED
@@ -75,10 +74,28 @@ async def test_outage_and_return_are_changes() -> None:
     await closed(stream)
 
 
+async def test_page_hears_of_changes_before_its_stream() -> None:
+    """A change while nobody watches, and one just before the stream opens. The page may have been made before it."""
+    database = Database()
+    pages = live(database)
+    first = pages.stream()
+    await anext(first)
+    await anext(first)
+    await closed(first)
+
+    database.state = 1
+    pages._changed_at = 0.0
+    second = pages.stream()
+    assert [await anext(second), await anext(second)] == [HELLO, CHANGED]
+    third = pages.stream()
+    assert [await anext(third), await anext(third)] == [HELLO, CHANGED]
+    await closed(second, third)
+
+
 async def test_quiet_stream_is_kept_alive() -> None:
     stream = live(Database(), keep_alive_seconds=0.01).stream()
 
-    assert [await anext(stream), await anext(stream)] == [HELLO, KEEP_ALIVE]
+    assert [await anext(stream) for _ in range(3)] == [HELLO, CHANGED, KEEP_ALIVE]
     await closed(stream)
 
 

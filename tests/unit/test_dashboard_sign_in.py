@@ -176,6 +176,26 @@ async def test_second_factor_can_be_demanded(way: Made, code: str, admitted: boo
             await asked.admit(GIVEN | {"code": code})
 
 
+async def test_own_second_factor_is_never_left_out(way: Made) -> None:
+    """Whoever knows only the password of a person with a factor must not get in."""
+    totp = {"id": "f-1", "status": "verified", "factor_type": "totp"}
+    assert await way(Auth(factors=[totp])).admit(GIVEN | {"code": "123456"}) == ADA
+    for factors, words in (([totp], "wrong"), ([totp | {"factor_type": "phone"}], "authenticator app")):
+        with pytest.raises(NotAdmitted, match=words):
+            await way(Auth(factors=factors)).admit(GIVEN)
+
+
+async def test_ban_ends_by_its_time(way: Made) -> None:
+    assert await way(Auth(banned_until="2020-01-01T00:00:00Z")).admit(GIVEN) == ADA
+    for name, value in (
+        ("banned_until", "2999-01-01T00:00:00Z"),
+        ("banned_until", "?"),
+        ("deleted_at", "2020-01-01T00:00:00Z"),
+    ):
+        with pytest.raises(NotAdmitted, match="may not see"):
+            await way(Auth(**{name: value})).admit(GIVEN)
+
+
 async def test_withdrawn_role_ends_the_session(way: Made) -> None:
     """Auth is asked once a minute, and its outage ends no session."""
     auth, clock = Auth(), Clock()
@@ -200,6 +220,7 @@ async def test_withdrawn_role_ends_the_session(way: Made) -> None:
         ({"dashboard_auth": "password"}, "password of operators"),
         ({"dashboard_viewer_password": "only for looking"}, "password of operators"),
         ({"dashboard_password": "short"}, "fewer than 12"),
+        ({"dashboard_secret": "not so long a secret"}, "fewer than 32"),
         ({"dashboard_auth": "proxy", "dashboard_operators": "ada"}, "networks of the proxies"),
         ({"dashboard_auth": "proxy", "dashboard_trusted_proxies": "10.0.0.0/8"}, "people who may act"),
         ({"dashboard_password": "the same words", "dashboard_viewer_password": "the same words"}, "viewers could act"),
