@@ -96,6 +96,7 @@ def run(
     It also looks up lost requests, polls missing reports, expands campaigns and prunes old rows. SIGTERM and Ctrl-C let open
     requests finish and stop it within 10 seconds. Several schedulers may run at once.
     """
+    _say_start("the scheduler")
     from scheduler.commands.run import run
 
     return run(once=once, plans=plan or ())
@@ -104,6 +105,7 @@ def run(
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def webhook(context: typer.Context) -> int:
     """Run the webhook app, which receives callbacks."""
+    _say_start("the webhook app", context)
     from webhook.commands import webhook
 
     return _hand_over(context, _alone(webhook))
@@ -112,6 +114,7 @@ def webhook(context: typer.Context) -> int:
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def dashboard(context: typer.Context) -> int:
     """Run the dashboard: pages for operators in a browser."""
+    _say_start("the dashboard", context)
     with dashboard_parts():
         from dashboard.commands import dashboard as command
 
@@ -138,6 +141,7 @@ def run_all(
     What ends is started again. If it ends five times, each within a minute, all end with exit code 1. SIGTERM and Ctrl-C stop
     all within 10 seconds.
     """
+    _say_start("all processes")
     from scheduler.commands.together import run_all
 
     return run_all(host=host, port=port, workers=workers, plans=plan or ())
@@ -345,6 +349,16 @@ def demo(context: typer.Context) -> int:
         from sandbox.demo.commands import demo
 
     return _hand_over(context, _alone(demo))
+
+
+def _say_start(what: str, context: typer.Context | None = None) -> None:
+    """Tell a person at once that something happens: imports and the first answers take seconds on a slow machine.
+
+    Only on a terminal, because a log has one event a line.
+    """
+    asks_for_help = context is not None and "--help" in context.args
+    if sys.stderr.isatty() and not asks_for_help:
+        typer.echo(f"outbox: starting {what}, Ctrl-C stops it", err=True)
 
 
 def _alone(command: Callable[..., object]) -> typer.Typer:

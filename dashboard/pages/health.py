@@ -151,7 +151,7 @@ def _row(plan: PlanView, status: Status) -> PlanRow:
         losses=tuple((one, scrub(all_in_utc(one.reason))) for one in plan.health),
         limits=limits,
         today="" if limits is None else messages_today(limits),
-        is_paused=any((one.provider, one.plan) == name for one in status.pauses),
+        is_paused=any((one.provider, one.plan) == name and not one.probing for one in status.pauses),
     )
 
 

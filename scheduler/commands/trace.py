@@ -15,9 +15,10 @@ from rich.text import Text
 from jobs.gateway.history import Carrier, Event, Matches, Trace, Waiting
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import mask, scrub, scrub_value
 from jobs.runtime.settings import TelemetrySettings
-from scheduler.commands.operator import Failed, console, counted, operate, say_json
+from scheduler.commands.operator import Failed, console, operate, say_json
 from scheduler.commands.times import all_in_utc, read_utc, utc
 
 COLUMNS: Final = (
@@ -96,7 +97,7 @@ def screen(found: Trace, trace_url: str | None = None) -> RenderableType:
     for name, value in _picture(message):
         facts.add_row(name, Text(value))
     if found.waiting is not None:
-        facts.add_row("waits", _waits(found.waiting))
+        facts.add_row("waits", _waits(found.waiting, message.get("route")))
         facts.add_row("plans", Text("\n").join(_carrier(one) for one in found.waiting.plans))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))
@@ -118,13 +119,15 @@ def _trace(context: str, url: str | None) -> Text:
     return Text(trace_id if url is None else url.replace("{trace_id}", trace_id))
 
 
-def _waits(waiting: Waiting) -> str:
+def _waits(waiting: Waiting, route: str | None) -> str:
     """What for, in words. The plans stand below it, so the first reason that counts is enough."""
     if waiting.until is not None:
         why = ", the next try of a text that was refused" if waiting.is_held else ""
         return f"until {utc(waiting.until)}{why}"
+    if not waiting.plans and route is None:
+        return "for a scheduler: none has claimed yet, start `outbox run`"
     if not waiting.plans:
-        return "for a plan: no process has claimed for one yet, or none of its route is left"
+        return f"for a plan of route {route}: it has none, see `outbox routes`"
     if all(one.cannot_send is not None for one in waiting.plans):
         return "for a plan: none of its route can send"
     return "for the next claim of a plan of its route"
