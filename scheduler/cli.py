@@ -6,6 +6,7 @@ and parse their own arguments.
 """
 
 import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
@@ -25,6 +26,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_loading = threading.Timer(
+    3.0, typer.echo, ["outbox: still loading its parts, which takes long on this machine"], {"err": True}
+)
+"""Runs on a terminal until the parts of a command are loaded."""
+
 MOUNTED = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -33,6 +39,9 @@ def main() -> None:
     from scheduler.commands.terminal import replace_what_streams_lack
 
     replace_what_streams_lack()
+    if sys.stderr.isatty():
+        _loading.daemon = True
+        _loading.start()
     sys.exit(run_command_line(sys.argv[1:]))
 
 
@@ -356,6 +365,7 @@ def _say_start(what: str, context: typer.Context | None = None) -> None:
 
     Only on a terminal, because a log has one event a line.
     """
+    _loading.cancel()
     asks_for_help = context is not None and "--help" in context.args
     if sys.stderr.isatty() and not asks_for_help:
         typer.echo(f"outbox: starting {what}, Ctrl-C stops it", err=True)
@@ -369,4 +379,5 @@ def _alone(command: Callable[..., object]) -> typer.Typer:
 
 
 def _hand_over(context: typer.Context, commands: typer.Typer) -> int:
+    _loading.cancel()
     return _code(get_command(commands).main(context.args, prog_name=context.command_path, standalone_mode=False))
