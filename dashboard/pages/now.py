@@ -130,7 +130,8 @@ def _limits(status: Status, provider: str, plan: str) -> str:
     limits = next((one for one in status.plans if (one.provider, one.plan) == (provider, plan)), None)
     if limits is None:
         return ""
-    words = [] if limits.messages_per_second is None else [f"{limits.messages_per_second:g} messages a second"]
+    rate = limits.messages_per_second
+    words = [] if rate is None else ["1 message a second" if rate == 1 else f"{rate:g} messages a second"]
     return ", ".join([*words, *filter(None, [messages_today(limits)])])
 
 

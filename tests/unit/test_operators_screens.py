@@ -14,7 +14,7 @@ from jobs.gateway.alarms import setting_of
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.eventing import ListedDelivery
-from jobs.gateway.history import Trace
+from jobs.gateway.history import Trace, Waiting
 from jobs.gateway.status import Heartbeat, Held, PlanLimits, RaisedAlarm, Worker
 from jobs.gateway.values import alarm_detail
 from scheduler.commands import events_view, status_view, trace
@@ -107,6 +107,17 @@ def test_trace_writes_all_times_alike(capsys: Captured) -> None:
         ["created_at", "2026-11-30", "03:26:04Z"],
         ["2026-11-30", "03:26:04Z", "webhook", "report"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (None, "for a scheduler: none has claimed yet, start `outbox run`"),
+        ("alerts", "for a plan of route alerts: it has none, see `outbox routes`"),
+    ],
+)
+def test_trace_says_what_is_missing_before_a_claim(route: str | None, words: str) -> None:
+    assert trace._waits(Waiting(None, False, ()), route) == words
 
 
 def test_trace_calls_the_code_a_code(capsys: Captured) -> None:
