@@ -4,6 +4,7 @@ import asyncio
 import socket
 from typing import Annotated, Final
 
+import structlog
 import typer
 
 from dashboard.app import create_dashboard
@@ -14,6 +15,8 @@ from jobs.gateway.operating import Operating
 from jobs.runtime import environment, listening, settings, telemetry
 from jobs.runtime.dashboard import DashboardSettings
 from jobs.runtime.settings import ProcessSettings, SupabaseSettings, TelemetrySettings
+
+log = structlog.get_logger()
 
 PORT: Final = 8020
 _BACKLOG: Final = 128
@@ -47,6 +50,7 @@ def dashboard(
             err=True,
         )
         raise typer.Exit(2)
+    log.info("dashboard.starting", supabase=project.supabase_url)
     asyncio.run(_run(chosen, project, process, listener))
 
 
@@ -71,8 +75,14 @@ async def _run(chosen: DashboardSettings, project: SupabaseSettings, process: Pr
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}{chosen.dashboard_root_path or ''}"
 
+    announced = False
+
     def announce(token: str) -> None:
-        typer.echo(f"outbox: sign in at {address}/sign-in?token={token}", err=True)
+        """Each address works once, and the next one is printed when it was used."""
+        nonlocal announced
+        purpose = " in another browser, or later: the address above was used" if announced else " (this address works once)"
+        announced = True
+        typer.echo(f"outbox: sign in at {address}/sign-in?token={token}{purpose}", err=True)
 
     operating = await Operating.connect(project)
     app = create_dashboard(

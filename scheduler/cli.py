@@ -6,6 +6,7 @@ and parse their own arguments.
 """
 
 import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
@@ -25,6 +26,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+_loading = threading.Timer(
+    3.0, typer.echo, ["outbox: still loading its parts, which takes long on this machine"], {"err": True}
+)
+"""Runs on a terminal until the parts of a command are loaded."""
+
 MOUNTED = {"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
@@ -33,6 +39,9 @@ def main() -> None:
     from scheduler.commands.terminal import replace_what_streams_lack
 
     replace_what_streams_lack()
+    if sys.stderr.isatty():
+        _loading.daemon = True
+        _loading.start()
     sys.exit(run_command_line(sys.argv[1:]))
 
 
@@ -96,6 +105,7 @@ def run(
     It also looks up lost requests, polls missing reports, expands campaigns and prunes old rows. SIGTERM and Ctrl-C let open
     requests finish and stop it within 10 seconds. Several schedulers may run at once.
     """
+    _say_start("the scheduler")
     from scheduler.commands.run import run
 
     return run(once=once, plans=plan or ())
@@ -104,6 +114,7 @@ def run(
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def webhook(context: typer.Context) -> int:
     """Run the webhook app, which receives callbacks."""
+    _say_start("the webhook app", context)
     from webhook.commands import webhook
 
     return _hand_over(context, _alone(webhook))
@@ -112,6 +123,7 @@ def webhook(context: typer.Context) -> int:
 @app.command(context_settings=MOUNTED, add_help_option=False)
 def dashboard(context: typer.Context) -> int:
     """Run the dashboard: pages for operators in a browser."""
+    _say_start("the dashboard", context)
     with dashboard_parts():
         from dashboard.commands import dashboard as command
 
@@ -138,6 +150,7 @@ def run_all(
     What ends is started again. If it ends five times, each within a minute, all end with exit code 1. SIGTERM and Ctrl-C stop
     all within 10 seconds.
     """
+    _say_start("all processes")
     from scheduler.commands.together import run_all
 
     return run_all(host=host, port=port, workers=workers, plans=plan or ())
@@ -347,6 +360,17 @@ def demo(context: typer.Context) -> int:
     return _hand_over(context, _alone(demo))
 
 
+def _say_start(what: str, context: typer.Context | None = None) -> None:
+    """Tell a person at once that something happens: imports and the first answers take seconds on a slow machine.
+
+    Only on a terminal, because a log has one event a line.
+    """
+    _loading.cancel()
+    asks_for_help = context is not None and "--help" in context.args
+    if sys.stderr.isatty() and not asks_for_help:
+        typer.echo(f"outbox: starting {what}, Ctrl-C stops it", err=True)
+
+
 def _alone(command: Callable[..., object]) -> typer.Typer:
     """The function as a command line with a single command."""
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -355,4 +379,5 @@ def _alone(command: Callable[..., object]) -> typer.Typer:
 
 
 def _hand_over(context: typer.Context, commands: typer.Typer) -> int:
+    _loading.cancel()
     return _code(get_command(commands).main(context.args, prog_name=context.command_path, standalone_mode=False))

@@ -4,6 +4,7 @@ This is only for speed. If it cannot work, the process logs that once and claims
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 
 CHANNEL: Final = "outbox"
 _SELF_TEST_SECONDS: Final = 5.0
+_CONNECT_SECONDS: Final = 10
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _DEAF_PAUSE_SECONDS: Final = 300.0
@@ -32,10 +34,14 @@ _LOOK_SECONDS: Final = 0.01
 _DOZE_SECONDS: Final = 0.05
 """How long it may take until a process that found work at a tick begins to look."""
 
+_REASON: Final = re.compile(
+    r"(?:connection (?:failed|is bad): )?"
+    r"(?:connection to server at \"(?P<host>[^\"]*)\"(?: \([^)]*\))?, port (?P<port>\d+) failed: )?(?:FATAL:)?(?P<why>.+)"
+)
+"""What psycopg says of a connection that failed."""
 _CONNECTION: Final[dict[str, Any]] = {
     "autocommit": True,
     "application_name": "outbox",
-    "connect_timeout": 10,
     # Without keepalives, a connection that only waits would never notice that the server is gone.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -62,11 +68,19 @@ def check_url(url: SecretStr) -> None:
 class Wakeup:
     """Listens on the database's channel ``outbox`` and reconnects for as long as it runs. Durations are in seconds."""
 
-    def __init__(self, url: SecretStr, wakings: Wakings, *, self_test_seconds: float = _SELF_TEST_SECONDS) -> None:
+    def __init__(
+        self,
+        url: SecretStr,
+        wakings: Wakings,
+        *,
+        self_test_seconds: float = _SELF_TEST_SECONDS,
+        connect_seconds: int = _CONNECT_SECONDS,
+    ) -> None:
         """Raises SettingsError if ``url`` is not a connection string."""
         self._url = url.get_secret_value()
         self._wakings = wakings
         self._self_test_seconds = self_test_seconds
+        self._connect_seconds = connect_seconds
         self._backoff = Backoff(first=_FIRST_PAUSE_SECONDS, longest=_LONGEST_PAUSE_SECONDS)
         self._deaf = Outage("wakeup.polling")
         self._away = Outage("wakeup.away")
@@ -84,7 +98,7 @@ class Wakeup:
                 self._deaf.failed(setting="OUTBOX_DB_URL", reason=str(error))
                 pause = _DEAF_PAUSE_SECONDS
             except (psycopg.Error, OSError) as error:
-                self._away.failed(setting="OUTBOX_DB_URL", error=_first_line(error))
+                self._away.failed(setting="OUTBOX_DB_URL", error=reason(error))
                 pause = self._backoff.next()
             else:
                 pause = _FIRST_PAUSE_SECONDS
@@ -151,8 +165,17 @@ class Wakeup:
         await connection.execute(sql.SQL("unlisten {}").format(sql.Identifier(channel)))
 
     async def _connect(self) -> "AsyncConnection[Any]":
-        return await AsyncConnection.connect(self._url, **_CONNECTION)
+        return await AsyncConnection.connect(self._url, connect_timeout=self._connect_seconds, **_CONNECTION)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def reason(error: Exception) -> str:
+    """Why there is no connection, in few words: ``db.example.com:5432: Connection refused``.
+
+    libpq names the server after two beginnings that say no more than the name of the event.
+    """
+    line = str(error).partition("\n")[0]
+    found = _REASON.fullmatch(line)
+    if found is None:
+        return line or type(error).__name__
+    server = "" if found["host"] is None else f"{found['host']}:{found['port']}: "
+    return f"{server}{found['why'].strip()}"

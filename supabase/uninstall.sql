@@ -79,6 +79,7 @@ declare
         'outbox_doctor()',
         'outbox_draw_requests(text,text,text,smallint)',
         'outbox_end_process(text)',
+        'outbox_note_waiting(text,text)',
         'outbox_expand_campaigns(integer)',
         'outbox_export_suppressions(text,integer)',
         'outbox_find(text,text)',

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from psycopg.errors import Diagnostic
 
 from tests.stack import Connection
@@ -21,15 +22,16 @@ TABLES = (
 )
 
 
-FORGET_PLANS = "discard plans"
-"""The session may have those of an earlier test."""
+@pytest.fixture(autouse=True)
+def fresh_plans(db: Connection) -> None:
+    """The session may have the plans of an earlier test. For files whose tests look at plans: import it there."""
+    db.execute("discard plans")
 
 
 @contextmanager
 def touched(db: Connection) -> Iterator[dict[str, int]]:
     """The rows of each table that this block read, by index or by sequential scan. The block is one transaction."""
     read: dict[str, int] = {}
-    db.execute(FORGET_PLANS)
     with db.transaction():
         # Counts that the session has not reported yet are included.
         before = rows_read(db)
@@ -55,7 +57,6 @@ def planned(db: Connection) -> Iterator[list[dict[str, Any]]]:
         _, is_plan, plan = (notice.message_primary or "").partition("plan:\n")
         plans.extend([plan] if is_plan else [])
 
-    db.execute(FORGET_PLANS)
     db.execute("load 'auto_explain'")
     db.add_notice_handler(keep)
     try:

@@ -52,9 +52,9 @@ def webhook(
         lambda: settings.load(MetricsSettings),
     )
     telemetry.configure(logs, component="webhook")
-    environment.warn_of_misspelled(settings.names())
-
     asked, port = ("PORT", process.port) if port is None else ("--port", port)
+    log.info("webhook.starting", supabase=project.supabase_url, host=host, port=port)
+    environment.warn_of_misspelled(settings.names())
     try:
         listeners = [listen(host, port)] if workers == 1 else listen_each(host, port, workers)
     except OSError as error:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dashboard.visit import Visit
-from dashboard.words import messages_today
+from dashboard.words import counted, messages_today
 from jobs.gateway.doctor import Facts
 from jobs.gateway.errors import GatewayError
 from jobs.gateway.plans import Health, PlanView
@@ -111,10 +111,10 @@ def findings_of(facts: Facts) -> list[Found]:
         if storage.without_autovacuum else None,
         Found("warn", f"More dead rows than live ones: {', '.join(storage.bloated)}.", "vacuum (analyze) each")
         if storage.bloated else None,
-        Found("warn", f"{storage.open_transactions} transactions are open for 10 minutes and more, the longest for "
+        Found("warn", f"Open for 10 minutes and more: {counted(storage.open_transactions, 'transaction')}, the longest for "
               f"{ago(storage.longest_seconds or 0)}: dead rows stay.", "Look at pg_stat_activity")
         if storage.open_transactions else None,
-        Found("warn", f"{storage.prepared_transactions} prepared transactions are open.", "Look at pg_prepared_xacts")
+        Found("warn", f"Open: {counted(storage.prepared_transactions, 'prepared transaction')}.", "Look at pg_prepared_xacts")
         if storage.prepared_transactions else None,
         Found("warn", "The tables are larger than the memory of the database.", "Shorten RETENTION_DAYS or take more memory")
         if storage.bytes > storage.memory_bytes else None,
@@ -151,7 +151,7 @@ def _row(plan: PlanView, status: Status) -> PlanRow:
         losses=tuple((one, scrub(all_in_utc(one.reason))) for one in plan.health),
         limits=limits,
         today="" if limits is None else messages_today(limits),
-        is_paused=any((one.provider, one.plan) == name for one in status.pauses),
+        is_paused=any((one.provider, one.plan) == name and not one.probing for one in status.pauses),
     )
 
 

@@ -113,7 +113,7 @@ def _page(visit: Visit, trace: Trace, text: ShownText | None = None) -> Response
         times=[(name, message[key]) for key, name in _TIMES if message.get(key) is not None],
         steps=[replace(one, detail=visit.words(one.detail)) for one in steps_of(trace.timeline)],
         attempts=[_attempt(one) for one in trace.dispatches],
-        waits="" if trace.waiting is None else waiting_words.waits(trace.waiting),
+        waits="" if trace.waiting is None else waiting_words.waits(trace.waiting, message.get("route")),
         carriers=() if trace.waiting is None else [_carrier(one) for one in trace.waiting.plans],
         suppressed=None if trace.suppressed is None else scrub(trace.suppressed),
         duplicates=len(trace.duplicate_sends),

@@ -24,7 +24,10 @@ _ALARMS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class PlanNow:
-    """A plan as it is now. ``pauses`` are the cause and the end of each; ``limits`` are words about its requests."""
+    """A plan as it is now. ``pauses`` are the cause and the end of each; ``limits`` are words about its requests.
+
+    A pause that is over has what became of it for an end, and does not count in ``is_paused``.
+    """
 
     provider: str
     plan: str
@@ -64,6 +67,8 @@ async def show(visit: Visit) -> Response:
         title="Now",
         live=True,
         verdict=verdict,
+        # The plans below say when a pause ends.
+        until=None if verdict.code == "paused" else verdict.until,
         tone="good" if verdict.verdict == SENDING else "warn" if verdict.works else "bad",
         now=status,
         waits_long=(status.backlog.oldest_due_seconds or 0) > _WAITING_LONG_SECONDS,
@@ -91,7 +96,11 @@ def alarm_words(alarm: RaisedAlarm) -> str:
 def _plan(provider: str, plan: str, status: Status, verdict: Verdict) -> PlanNow:
     pauses = [one for one in status.pauses if (one.provider, one.plan) == (provider, plan)]
     judged = next((one for one in verdict.plans if (one.provider, one.plan) == (provider, plan)), None)
-    code = "paused" if pauses else None if judged is None else judged.code
+    is_paused = any(not one.probing for one in pauses)
+    sign = status.sign_seconds(provider, plan)
+    code = "paused" if is_paused else None if judged is None else judged.code
+    if code == "trying" and pause_words.is_silent(sign):
+        code = "no_process"
     state, tone = _STATES.get(code, (code or "", "bad"))
     if code is None and not any((one.provider, one.plan) == (provider, plan) for one in status.processes):
         state, tone = "no process now", "off"
@@ -100,8 +109,10 @@ def _plan(provider: str, plan: str, status: Status, verdict: Verdict) -> PlanNow
         plan=plan,
         state=state,
         tone=tone,
-        pauses=tuple((pause_words.cause(one), pause_words.end(one)) for one in pauses),
-        is_paused=bool(pauses),
+        pauses=tuple(
+            (pause_words.cause(one), pause_words.over(sign) if one.probing else pause_words.end(one)) for one in pauses
+        ),
+        is_paused=is_paused,
         limits=_limits(status, provider, plan),
     )
 
@@ -109,6 +120,7 @@ def _plan(provider: str, plan: str, status: Status, verdict: Verdict) -> PlanNow
 _STATES: Final = {
     None: ("sends", "good"),
     "paused": ("paused", "bad"),
+    "trying": ("tries again", "warn"),
     "not_claiming": ("waits for the provider's list", "warn"),
     "no_process": ("has no process", "bad"),
 }
@@ -118,7 +130,8 @@ def _limits(status: Status, provider: str, plan: str) -> str:
     limits = next((one for one in status.plans if (one.provider, one.plan) == (provider, plan)), None)
     if limits is None:
         return ""
-    words = [] if limits.messages_per_second is None else [f"{limits.messages_per_second:g} messages a second"]
+    rate = limits.messages_per_second
+    words = [] if rate is None else ["1 message a second" if rate == 1 else f"{rate:g} messages a second"]
     return ", ".join([*words, *filter(None, [messages_today(limits)])])
 
 

@@ -1,6 +1,6 @@
 """The calls that an operator makes. The rules are in `supabase/schemas`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from jobs.gateway.persons import Persons
 from jobs.gateway.plans import Plans
 from jobs.gateway.replies import Decision, Reply
 from jobs.gateway.routing import Routing
-from jobs.gateway.rpc import Rpc
+from jobs.gateway.rpc import CONNECT_SECONDS_FOR_PEOPLE, Rpc
 from jobs.gateway.schema import installed_schema
 from jobs.gateway.status import Figures, Pause, Status
 from jobs.gateway.verdict import Verdicts
@@ -82,9 +82,21 @@ class Operating:
         self._rpc = rpc
 
     @classmethod
-    async def connect(cls, settings: SupabaseSettings, *, actor: str | None = None, via: str | None = None) -> "Operating":
-        """Make the client. This makes no request yet. The audit records ``actor`` and ``via`` with each change."""
-        return cls(await Rpc.connect(settings, actor=actor, via=via))
+    async def connect(
+        cls,
+        settings: SupabaseSettings,
+        *,
+        actor: str | None = None,
+        via: str | None = None,
+        answered: Callable[[], None] | None = None,
+    ) -> "Operating":
+        """Make the client. This makes no request yet. The audit records ``actor`` and ``via`` with each change.
+
+        ``answered`` is called with each answer of Supabase.
+        """
+        return cls(
+            await Rpc.connect(settings, actor=actor, via=via, connect_seconds=CONNECT_SECONDS_FOR_PEOPLE, answered=answered)
+        )
 
     def acting_as(self, actor: str, via: str) -> "Operating":
         """The same calls over the same connections, made by ``actor``."""

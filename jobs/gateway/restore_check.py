@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from time import monotonic
 from typing import Final
 
 import structlog
 
 from jobs.gateway.adopting import KNOWN, UNKNOWN
+from jobs.gateway.errors import FunctionMissing
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
 from jobs.gateway.values import Plan
@@ -25,6 +27,7 @@ _PAGES_AT_START: Final = 20
 _PAGES_AT_RECONCILE: Final = 2
 _FIRST_PAUSE_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 30.0
+_NOTE_SECONDS: Final = 10.0
 _NAME: Final = "restore check"
 
 
@@ -61,7 +64,7 @@ class RestoreCheck:
         self._waiting = Outage("sending.waits", ended="sending.begins")
         self._restored = Outage("database.restored")
         self._pause = _FIRST_PAUSE_SECONDS
-        self._again_at = 0.0
+        self._again_at = self._note_at = 0.0
         self._reading = asyncio.Lock()
         self._is_tried = self._is_read = False
         self._round = 0
@@ -85,6 +88,8 @@ class RestoreCheck:
                 self.passed = began == self._round
             if self.passed:
                 self._waiting.recovered(plan=self._plan.plan)
+        if not self.passed:
+            await self._note_waiting()
         return self.passed
 
     async def read_for_others(self) -> None:
@@ -119,6 +124,16 @@ class RestoreCheck:
                 await self._read(pages=_PAGES_AT_RECONCILE, kind="poll")
             except _NotNow:
                 log.debug("restore_check.out_of_requests", plan=self._plan.plan)
+
+    async def _note_waiting(self) -> None:
+        """Let operators see that the dispatch job runs: without a claim, nothing else shows it."""
+        if self._clock() < self._note_at:
+            return
+        self._note_at = self._clock() + _NOTE_SECONDS
+        try:
+            await self._gateway.note_waiting(self._plan)
+        except FunctionMissing:
+            self._note_at = inf  # The database has an older schema.
 
     async def _read_own(self) -> bool:
         async with self._reading:

@@ -1,7 +1,7 @@
 """Calls a database function over the Supabase API, and turns failures into the errors of :mod:`jobs.gateway.errors`."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Final, cast
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 CONNECTIONS: Final = 16
 _TIMEOUT_SECONDS: Final = 15.0
 """Above Supabase's statement timeout of 8 s, so that the database's own answer comes first."""
+CONNECT_SECONDS_FOR_PEOPLE: Final = 4.0
+"""How long a person waits until an address counts as wrong. Processes have more patience: they may be busy themselves."""
 
 
 class Rpc:
@@ -33,17 +35,31 @@ class Rpc:
         self._headers = headers or {}
 
     @classmethod
-    async def connect(cls, settings: SupabaseSettings, *, actor: str | None = None, via: str | None = None) -> "Rpc":
+    async def connect(
+        cls,
+        settings: SupabaseSettings,
+        *,
+        actor: str | None = None,
+        via: str | None = None,
+        connect_seconds: float = _TIMEOUT_SECONDS,
+        answered: Callable[[], None] | None = None,
+    ) -> "Rpc":
         """Make the client. This makes no request yet, so it succeeds while Supabase is away.
 
-        The audit of the database records ``actor`` and ``via`` with each change.
+        The audit of the database records ``actor`` and ``via`` with each change. ``connect_seconds`` bound the making of a
+        connection. ``answered`` is called with each answer.
         """
         _end_search_for_sniffio()
+
+        async def note_answer(_response: httpx.Response) -> None:
+            if answered is not None:
+                answered()
+
         http = httpx.AsyncClient(
             verify=trust(trust_env=True),
-            timeout=httpx.Timeout(_TIMEOUT_SECONDS),
+            timeout=httpx.Timeout(_TIMEOUT_SECONDS, connect=connect_seconds),
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=4.0),
-            event_hooks={"response": [_read_whole]},
+            event_hooks={"response": [_read_whole] if answered is None else [note_answer, _read_whole]},
         )
         client = await create_async_client(
             settings.supabase_url,

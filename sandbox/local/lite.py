@@ -5,13 +5,16 @@ import os
 import signal
 import subprocess
 import tomllib
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 
-from sandbox.local import binaries, ports, processes
+from sandbox.local import binaries, ports, processes, project
 from sandbox.local.errors import StackError
 from sandbox.local.settings import Secrets
 from sandbox.schema.apply import in_transaction
@@ -27,7 +30,7 @@ _CONNECTION_OPTIONS = "backoff=0.2&statement_timeout=8000&client_min_messages=wa
 
 @dataclass(frozen=True, slots=True)
 class LiteOptions:
-    """``migrations`` is a folder of SQL files, ``table_browser`` whether the page on ``/`` may see the tables.
+    """``migrations`` are folders of SQL files, ``table_browser`` whether the page on ``/`` may see the tables.
 
     The page sends no key, so with it Lite takes requests that come from this machine without one for ``service_role``.
     """
@@ -35,7 +38,7 @@ class LiteOptions:
     port: int
     db_url: str
     secrets: Secrets
-    migrations: Path
+    migrations: tuple[Path, ...]
     table_browser: bool = False
 
 
@@ -77,7 +80,16 @@ class LiteServer:
         except subprocess.TimeoutExpired:
             raise StackError(f"the migrations did not end within {MIGRATE_SECONDS:.0f} seconds") from None
         if done.returncode != 0:
-            raise StackError(_migration_complaint(done.stdout + done.stderr))
+            raise StackError(_migration_complaint(done.stdout + done.stderr, self._first_pending()))
+
+    def _first_pending(self) -> str:
+        """The migration that failed: each one before it is recorded. Empty if the database does not tell."""
+        recorded = "select version from supabase_migrations.schema_migrations"
+        with suppress(psycopg.Error), psycopg.connect(self._options.db_url) as connection:
+            applied = {version for (version,) in connection.execute(recorded)}
+            paths = project.migrations(self._folder / "supabase" / "migrations")
+            return next((path.name for path in paths if path.name.partition("_")[0] not in applied), "")
+        return ""
 
     def start(self) -> None:
         """Start the server and return once it has read the schema, which it does at its first request."""
@@ -129,24 +141,32 @@ class LiteServer:
         return {name: os.environ[name] for name in kept if name in os.environ} | own
 
     def _write_project(self) -> None:
-        project = self._folder / "supabase"
-        project.mkdir(parents=True, exist_ok=True)
-        (project / "config.toml").write_text(_toml(self._configuration()), encoding="utf-8")
-        self._copy_migrations(project / "migrations")
+        supabase = self._folder / "supabase"
+        supabase.mkdir(parents=True, exist_ok=True)
+        (supabase / "config.toml").write_text(_toml(self._configuration()), encoding="utf-8")
+        self._copy_migrations(supabase / "migrations")
 
     def _copy_migrations(self, folder: Path) -> None:
-        """Lite runs each file in a transaction, which refuses `concurrently`. No traffic waits while indexes are built here."""
+        """Lite runs each file in a transaction, which refuses `concurrently`. No traffic waits while indexes are built here.
+
+        A file of the outbox that was applied keeps its version: `outbox install` gives it another one in each project.
+        """
         if folder.is_symlink():
             folder.unlink()
         folder.mkdir(exist_ok=True)
+        applied = {(project.released(path.name), path.read_text(encoding="utf-8")): path.name for path in folder.iterdir()}
         for path in folder.iterdir():
             path.unlink()
-        for path in self._options.migrations.glob("*.sql"):
-            (folder / path.name).write_text(in_transaction(path.read_text(encoding="utf-8")), encoding="utf-8")
+        for source in self._options.migrations:
+            for path in project.migrations(source):
+                text = in_transaction(path.read_text(encoding="utf-8"))
+                name = project.released(path.name)
+                known = path.name if name is None else applied.get((name, text), path.name)
+                (folder / known).write_text(text, encoding="utf-8")
 
     def _configuration(self) -> dict[str, dict[str, Any]]:
         """The project's rules for the API, with this stack's database and keys."""
-        api = _project_configuration().get("api", {})
+        api = _project_configuration(self._options.migrations).get("api", {})
         return {
             "api": {
                 "port": self._options.port,
@@ -164,9 +184,14 @@ class LiteServer:
         }
 
 
-def _project_configuration() -> dict[str, Any]:
-    path = binaries.SUPABASE / "config.toml"
-    return tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _project_configuration(migrations: Iterable[Path]) -> dict[str, Any]:
+    """The configuration beside the first migrations, else the outbox's. Raises :class:`StackError` if it cannot be read."""
+    places = [folder.parent / "config.toml" for folder in migrations] + [binaries.SUPABASE / "config.toml"]
+    path = next((place for place in places if place.is_file()), None)
+    try:
+        return {} if path is None else tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StackError(f"{path} cannot be read: {error}") from None
 
 
 def _toml(tables: dict[str, dict[str, Any]]) -> str:
@@ -177,9 +202,10 @@ def _toml(tables: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _migration_complaint(said: str) -> str:
+def _migration_complaint(said: str, name: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     complaint = next(
         (line for line in lines if "failed" in line.lower() or "error" in line.lower()), lines[-1] if lines else ""
     )
-    return f"the migrations could not be applied: {complaint or 'no reason given'}"
+    reason = complaint.removeprefix("Migration failed: ") or "no reason given"
+    return f"the migrations could not be applied: {f'{name}: ' if name else ''}{reason}"

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import jwt
 
-from sandbox.local import binaries, ports, processes
+from sandbox.local import binaries, ports, processes, project
 from sandbox.local.client import Progress, SupervisorClient
 from sandbox.local.errors import AlreadyRuns, StackError, WrongUsage
 from sandbox.local.folder import DataFolder
@@ -97,7 +97,7 @@ class LocalStack:
     ) -> None:
         self._options = Options(
             data_dir=str((data_dir or Path(mkdtemp(prefix="outbox-local-"))).absolute()),
-            migrations=str(migrations.absolute()),
+            migrations=(str(migrations.absolute()),),
             port=port,
             fresh=fresh,
             durable=data_dir is not None if durable is None else durable,
@@ -231,25 +231,32 @@ def up(
     port: int | None = None,
     fresh: bool = False,
     table_browser: bool = False,
-    migrations: Path = MIGRATIONS,
+    outbox_only: bool = False,
 ) -> Access:
-    """Start a stack in the background, or find the one that runs there. Returns once it answers."""
+    """Start a stack in the background, or find the one that runs there. Returns once it answers.
+
+    It has the migrations of the Supabase project in this folder or above it, unless ``outbox_only``, and the outbox's.
+    """
+    binaries.check()
+    found = project.Sources((MIGRATIONS,), ()) if outbox_only else project.sources(Path.cwd(), MIGRATIONS)
     options = Options(
         data_dir=str(data_dir.absolute()),
-        migrations=str(migrations.absolute()),
+        migrations=tuple(str(folder.absolute()) for folder in found.folders),
         port=port,
         fresh=fresh,
         table_browser=table_browser,
     )
     if fresh:
         down(data_dir)
-    while (found := running(data_dir)) is None:
+    while (access := running(data_dir)) is None:
+        for line in found.said:
+            progress(line)
         # Between the check and the start another process may have started one; then that one is used.
         with suppress(AlreadyRuns):
             return _start_in_background(options, progress)
-    _same_port(found, port, data_dir)
-    progress("already running")
-    return found
+    _same_port(access, port, data_dir)
+    progress("already running; new migrations are applied after outbox local down")
+    return access
 
 
 def _start_in_background(options: Options, progress: Progress) -> Access:

@@ -30,10 +30,13 @@ _RESTART_PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options of a supervisor. ``port`` is None for the folder's last or the default one, 0 for any free one."""
+    """The options of a supervisor. ``migrations`` are folders.
+
+    ``port`` is None for the folder's last or the default one, 0 for any free one.
+    """
 
     data_dir: str
-    migrations: str
+    migrations: tuple[str, ...]
     port: int | None = None
     fresh: bool = False
     durable: bool = True
@@ -60,7 +63,7 @@ class Supervisor:
             port=self.settings.api_port,
             db_url=self._postgres.url(),
             secrets=self.settings.secrets,
-            migrations=Path(options.migrations),
+            migrations=tuple(map(Path, options.migrations)),
             table_browser=options.table_browser,
         )
         self._api = LiteServer(folder.lite, log=folder.api_log, options=lite_options)

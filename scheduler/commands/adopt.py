@@ -18,9 +18,10 @@ from jobs.providers import registry
 from jobs.providers.base import ProviderError, Refusal
 from jobs.providers.registry import Account
 from jobs.runtime.clocks import Clocks
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import mask
 from scheduler.commands import times
-from scheduler.commands.operator import Failed, console, counted, operate, said_when_stopped, say_json
+from scheduler.commands.operator import Failed, console, operate, said_when_stopped, say_json
 from scheduler.engine import plan_of
 
 _DEADLINE_SECONDS: Final = 30.0

@@ -53,7 +53,7 @@ def bind(
 async def _warning(operating: Operating) -> str:
     backlog = (await operating.status()).backlog
     return (
-        f"In this database {backlog.due} messages are due and {backlog.scheduled} scheduled: `outbox run` will send them, as "
+        f"Messages in this database: {backlog.due} due, {backlog.scheduled} scheduled. `outbox run` will send them, as "
         "far as ALLOWED_RECIPIENTS allows. If they are the original's, end them first: pause the campaigns, then run "
         "`outbox cancel --all`"
     )

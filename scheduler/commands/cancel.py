@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from jobs.gateway.operating import Operating, Outcome
+from jobs.runtime.counts import counted
 from scheduler.commands import selecting
-from scheduler.commands.operator import Failed, agreed, console, counted, operate
+from scheduler.commands.operator import Failed, agreed, console, operate
 
 
 def cancel(

@@ -12,7 +12,7 @@ from jobs.runtime import settings, telemetry
 from jobs.runtime.masking import mask
 from jobs.runtime.settings import SettingsError, TelemetrySettings
 from scheduler.commands import doctor_view as view
-from scheduler.commands.operator import WrongUsage, agreed, console, say_json
+from scheduler.commands.operator import WrongUsage, agreed, be_brief_about_names, console, say_json
 from scheduler.doctor import text_check
 from scheduler.doctor.findings import Finding, Mark
 from scheduler.doctor.installation import Environment, Installation
@@ -38,6 +38,7 @@ def doctor(
     """
     environment = Environment.read()
     _configure_logs()
+    be_brief_about_names()
     number = None if send is None else _agreed_number(send, environment, yes=yes)
     findings = asyncio.run(_examine(environment, number, wait=wait, quiet=as_json))
     failed = any(finding.mark is Mark.FAILED for finding in findings)

@@ -7,8 +7,8 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
-from scheduler.commands.terminal import counted
 from scheduler.doctor.findings import Finding, Mark
 
 _STYLES: Final = {Mark.OK: "green", Mark.WARNING: "yellow", Mark.FAILED: "bold red", Mark.SKIPPED: "dim"}

@@ -7,8 +7,9 @@ import typer
 
 from jobs.gateway.eventing import ListedDelivery
 from jobs.gateway.operating import Operating
+from jobs.runtime.counts import counted
 from scheduler.commands import events_view, times
-from scheduler.commands.operator import agreed, console, counted, operate, say_json
+from scheduler.commands.operator import agreed, console, operate, say_json
 from scheduler.commands.routed_plans import advised
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.gateway.eventing import AddedEndpoint, EventEndpoint, ListedDelivery, Replayed
-from scheduler.commands.terminal import counted
+from jobs.runtime.counts import counted
 from scheduler.commands.times import ago, utc
 
 __all__ = ["Replayed", "added", "deliveries", "endpoints", "replayed", "rotated", "tested", "waiting"]

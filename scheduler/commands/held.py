@@ -9,9 +9,10 @@ from rich.table import Table
 
 from jobs.gateway.held import HeldMessage
 from jobs.gateway.operating import Operating, Outcome
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import mask
 from scheduler.commands import selecting
-from scheduler.commands.operator import agreed, console, counted, operate, say_json
+from scheduler.commands.operator import agreed, console, operate, say_json
 from scheduler.commands.times import utc
 
 _AT_ONCE: Final = 1000

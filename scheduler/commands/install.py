@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from jobs.runtime.counts import counted
 from jobs.schema import releases as released
 from jobs.schema.releases import BrokenPackage
 from scheduler.commands import install_hook as hook
 from scheduler.commands import install_view as view
-from scheduler.commands.terminal import Failed, WrongUsage, agreed, counted, json_line
+from scheduler.commands.terminal import Failed, WrongUsage, agreed, json_line
 from scheduler.installing import project as projects
 from scheduler.installing.files import write_all
 from scheduler.installing.plan import Plan, TooEarly, make_plan

@@ -9,6 +9,7 @@ from typing import Final
 from jobs.gateway.campaigning import Form, Line, RefusedLine
 from jobs.lists import csv_rows, numbers
 from jobs.lists.csv_rows import NUMBER_COLUMNS, NotATable
+from jobs.runtime.counts import counted
 
 REQUIRED: Final = ("external_id", "recipient")
 _OWN: Final = (*REQUIRED, "timezone", "event_at")
@@ -101,7 +102,7 @@ def _lacking(columns: Sequence[str], form: Form) -> Iterator[str]:
 
 def _line(number: int, header: Sequence[str], row: Sequence[str]) -> Line | RefusedLine:
     if len(row) != len(header):
-        return RefusedLine(number, f"{len(row)} fields where the first line names {len(header)}")
+        return RefusedLine(number, f"{counted(len(row), 'field')} where the first line names {len(header)}")
     if "\0" in "".join(row):
         return RefusedLine(number, "it contains a NUL character")
     cells = dict(zip(header, row, strict=True))

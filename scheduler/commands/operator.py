@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich.console import Console
@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayRefused, KeyNotAccepted
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub, scrub_value
 from jobs.runtime.settings import OperatorSettings, SettingsError, SupabaseSettings, TelemetrySettings
-from scheduler.commands.terminal import Failed, WrongUsage, agreed, console, counted, json_line
+from scheduler.commands.terminal import Failed, WrongUsage, agreed, console, json_line
 from scheduler.commands.times import all_in_utc
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "WrongUsage",
     "agreed",
     "console",
-    "counted",
     "failure",
     "operate",
     "progress",
@@ -35,6 +35,8 @@ __all__ = [
     "say_json",
     "were_refused",
 ]
+
+_PATIENCE_SECONDS: Final = 1.5
 
 
 def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
@@ -48,6 +50,7 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
         lambda: settings.load(TelemetrySettings),
     )
     telemetry.configure(logs, component="operator")
+    be_brief_about_names()
     try:
         return asyncio.run(_operate(supabase, operator.outbox_actor or _user(), work))
     except GatewayRefused as error:
@@ -56,6 +59,11 @@ def operate(work: Callable[[Operating], Awaitable[int]]) -> int:
         raise SettingsError(str(error)) from None
     except GatewayError as error:
         raise Failed(scrub(f"Supabase at {supabase.supabase_url} {failure(error)}")) from None
+
+
+def be_brief_about_names() -> None:
+    """Have the resolver of the C library give up after four seconds a name server, not ten. A person waits for the answer."""
+    os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
 
 
 def failure(error: GatewayError) -> str:
@@ -70,11 +78,24 @@ def failure(error: GatewayError) -> str:
 
 
 async def _operate(supabase: SupabaseSettings, actor: str, work: Callable[[Operating], Awaitable[int]]) -> int:
-    operating = await Operating.connect(supabase, actor=actor, via="command")
+    answered = asyncio.Event()
+    operating = await Operating.connect(supabase, actor=actor, via="command", answered=answered.set)
+    waiting = asyncio.create_task(_say_who_is_asked(supabase.supabase_url, answered))
     try:
         return await work(operating)
     finally:
+        waiting.cancel()
         await operating.aclose()
+
+
+async def _say_who_is_asked(url: str, answered: asyncio.Event) -> None:
+    """Name the address on stderr if no answer comes soon: it may be a wrong one. Errors of ``--json`` stay JSON."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await answered.wait()
+    except TimeoutError:
+        if "--json" not in sys.argv:
+            typer.echo(f"outbox: waiting for an answer of Supabase at {url}", err=True)
 
 
 def _user() -> str:

@@ -102,7 +102,8 @@ def resume(
             say_json({"resumed": ended, "remaining": remaining})
         else:
             _say("resumed", ended, "green")
-            _say("still paused", remaining, "red")
+            _say("still paused", [one for one in remaining if not one.probing], "red")
+            _say("no longer paused", [one for one in remaining if one.probing], "yellow")
             _say_next_step(ended, remaining, force=force)
         return 0
 
@@ -163,6 +164,6 @@ def _say_next_step(ended: Sequence[Pause], remaining: Sequence[Pause], *, force:
             "automatic pauses end by themselves; with --force, the next claim sends one message to find out at once"
         )
     elif force and any(one.kind not in ("operator", RESTORED) for one in remaining):
-        console().print("the next claim sends one message; the pauses that remain end if it is accepted")
+        console().print("the next claim sends one message, and others follow once it is accepted")
     elif not ended and not remaining:
         console().print("nothing was paused" + ("; refused texts are tried at the next claim" if force else ""))

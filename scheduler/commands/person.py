@@ -12,10 +12,11 @@ import typer
 from jobs.gateway.operating import Operating
 from jobs.gateway.persons import PARTS, Kept, Persons
 from jobs.lists import numbers
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
 from jobs.runtime.phone import spellings
 from scheduler.commands import person_view, private_file
-from scheduler.commands.operator import Failed, agreed, console, counted, operate, progress, said_when_stopped, say_json
+from scheduler.commands.operator import Failed, agreed, console, operate, progress, said_when_stopped, say_json
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from jobs.gateway.persons import Kept
 from jobs.gateway.values import instant
-from scheduler.commands.terminal import counted
+from jobs.runtime.counts import counted
 from scheduler.commands.times import utc
 
 _WHEN: Final = (

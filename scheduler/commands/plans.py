@@ -8,8 +8,9 @@ from rich.text import Text
 
 from jobs.gateway.operating import Operating
 from jobs.gateway.plans import Health, Membership, PlanView
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
-from scheduler.commands.operator import Failed, console, counted, operate, say_json
+from scheduler.commands.operator import Failed, console, operate, say_json
 from scheduler.commands.routed_plans import advised, read_single_plan
 from scheduler.commands.times import utc
 

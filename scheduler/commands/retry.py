@@ -6,8 +6,9 @@ from typing import Annotated, Final
 import typer
 
 from jobs.gateway.operating import Operating, Outcome
+from jobs.runtime.counts import counted
 from scheduler.commands import selecting, times
-from scheduler.commands.operator import agreed, console, counted, operate
+from scheduler.commands.operator import agreed, console, operate
 
 _FINAL: Final = (
     "failed", "rejected", "aborted", "deleted", "cancelled", "suppressed", "expired", "unknown", "delivered",

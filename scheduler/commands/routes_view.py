@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.gateway.routing import Conditions, ListedPlan, Route, SenderAlias
-from scheduler.commands.terminal import counted
+from jobs.runtime.counts import counted
 
 _MOST_COUNTED: Final = 10_000
 _STAND_BY: Final = "stand-by"

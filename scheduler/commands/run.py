@@ -27,6 +27,7 @@ def run(*, once: bool, plans: Sequence[str] = ()) -> int:
     """
     chosen = RunSettings.load(plans)
     telemetry.configure(chosen.telemetry, component="scheduler")
+    log.info("scheduler.starting", supabase=chosen.supabase.supabase_url, once=once)
     environment.warn_of_misspelled(settings.names())
     try:
         return asyncio.run(_run(chosen, releases.packaged(), once=once))

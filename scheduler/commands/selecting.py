@@ -10,7 +10,8 @@ import typer
 from rich.text import Text
 
 from jobs.gateway.operating import Operating, Outcome
-from scheduler.commands.operator import Failed, console, counted, progress, say_json
+from jobs.runtime.counts import counted
+from scheduler.commands.operator import Failed, console, progress, say_json
 from scheduler.commands.outcomes import in_words
 
 _STRETCH: Final = 50_000

@@ -26,9 +26,9 @@ from jobs.gateway.status import (
 )
 from jobs.gateway.verdict import SENDING, Verdict
 from jobs.providers import registry
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
 from scheduler.commands import events_view
-from scheduler.commands.operator import counted
 from scheduler.commands.times import ago, all_in_utc, utc
 
 _LATE_SECONDS: Final = 180.0
@@ -46,7 +46,7 @@ def screen(
     facts.add_row("requests", _requests(status.requests))
     facts.add_row("duplicates", _duplicate_sends(status.requests))
     facts.add_row("reports", _reports(status.requests))
-    facts.add_row("paused", _pauses(status.pauses, _unbound(status.hosts, project)))
+    facts.add_row("paused", _pauses(status, _unbound(status.hosts, project)))
     if status.held:
         facts.add_row("held", _held(status.held))
     if status.unclear_replies.count:
@@ -60,7 +60,7 @@ def screen(
         facts.add_row("clocks", _clocks(status.clocks))
     facts.add_row("alarms", alarms(status.alarms_waiting, status.alarms))
     facts.add_row("jobs", _jobs(status.jobs))
-    facts.add_row("processes", _processes(status.processes))
+    facts.add_row("processes", _processes(status.processes, status.jobs))
     return Group(verdict_line(verdict), Text(f"outbox at {utc(status.at)}"), facts, *_figures(figures, asked))
 
 
@@ -108,18 +108,23 @@ def _reports(requests: Requests) -> Text:
     )
 
 
-def _pauses(pauses: Sequence[Pause], unbound: str | None) -> Text:
+def _pauses(status: Status, unbound: str | None) -> Text:
     """A database that does not send from this project is stopped too, although no plan of it is paused."""
-    lines = [
-        Text.assemble(
-            (f"{pause.provider} {pause.plan}, {pause.kind}: {pause_words.cause(pause)}", "red"), ", ", pause_words.until(pause)
-        )
-        for pause in pauses
-    ]
+    lines = [_pause(pause, status) for pause in status.pauses]
+    if all(pause.probing for pause in status.pauses) and unbound is None:
+        lines.insert(0, Text("no plan"))
     if unbound is not None:
         words = "in a restored database first run `outbox adopt --since TIME`, in a copy see `outbox bind --help`"
         lines.append(Text.assemble((f"all plans, unbound: {unbound}", "red"), f", until `outbox bind`; {words}"))
-    return Text("\n").join(lines) if lines else Text("no plan")
+    return Text("\n").join(lines)
+
+
+def _pause(pause: Pause, status: Status) -> Text:
+    """A pause, or what became of one that is over."""
+    what = f"{pause.provider} {pause.plan}, {pause.kind}: {pause_words.cause(pause)}"
+    if pause.probing:
+        return Text.assemble((what, "yellow"), "; ", pause_words.over(status.sign_seconds(pause.provider, pause.plan)))
+    return Text.assemble((what, "red"), ", ", pause_words.until(pause))
 
 
 def _unbound(hosts: Sequence[str], project: str | None) -> str | None:
@@ -170,11 +175,15 @@ def _caps(plans: Sequence[PlanLimits]) -> list[int]:
 
 def _rates(plan: PlanLimits) -> Text:
     line = Text(f"{plan.provider} {plan.plan}: ")
-    second = "" if plan.messages_per_second is None else f"{plan.messages_per_second:g} messages a second"
+    second = "" if plan.messages_per_second is None else _per_second(plan.messages_per_second)
     if plan.requests_per_minute >= registry.UNLIMITED_REQUESTS:
         return line.append(second or "no limit")
     requests = f"{plan.requests_left:,} of {plan.requests_per_minute:,} requests left this minute"
     return line.append(requests, "" if plan.requests_left else "yellow").append(f", {second}" if second else "")
+
+
+def _per_second(rate: float) -> str:
+    return "1 message a second" if rate == 1 else f"{rate:g} messages a second"
 
 
 def _today(messages: int, most: int | None) -> Text:
@@ -241,7 +250,9 @@ def _late(heartbeat: Heartbeat) -> str:
     return "red" if heartbeat.seconds_ago > _LATE_SECONDS and heartbeat.job != "webhook" else ""
 
 
-def _processes(processes: Sequence[Worker]) -> Text:
+def _processes(processes: Sequence[Worker], jobs: Sequence[Heartbeat]) -> Text:
+    if not processes and any(one.job == "dispatch" and one.seconds_ago <= _WAITING_LONG_SECONDS for one in jobs):
+        return Text("one runs and may not claim yet: see the first line, and the log of `outbox run`", "yellow")
     if not processes:
         # A process that has not claimed yet is not known to the database.
         waits = "One that starts is not listed until its provider answers."
@@ -252,10 +263,11 @@ def _processes(processes: Sequence[Worker]) -> Text:
 
 
 def _process(process: Worker) -> Text:
-    who = f"{process.worker} for {_account(process)}"
+    """Two lines: the names of hosts and plans are long, and a terminal has 80 columns."""
+    who = f"{process.worker} for {_account(process)}\n"
     if process.seconds_ago > _WAITING_LONG_SECONDS:
-        return Text(f"{who}, silent for {ago(process.seconds_ago)}: stopped, or it hangs", "dim")
-    return Text(f"{who}, {ago(process.seconds_ago)} ago, up since {utc(process.since)}")
+        return Text(f"{who}  silent for {ago(process.seconds_ago)}: stopped, or it hangs", "dim")
+    return Text(f"{who}  claimed {ago(process.seconds_ago)} ago, up since {utc(process.since)}")
 
 
 def _figures(figures: Figures | None, asked: int) -> list[RenderableType]:
@@ -277,7 +289,9 @@ def _figures(figures: Figures | None, asked: int) -> list[RenderableType]:
         table.add_row(str(row.day), row.country or "?", row.status, code, f"{row.messages:,}", f"{row.parts:,}")
     notes: list[RenderableType] = []
     if len(figures.figures) > _FIGURE_ROWS:
-        notes.append(Text(f"… and {len(figures.figures) - _FIGURE_ROWS} lines more: --json has them all", "dim"))
+        more = counted(len(figures.figures) - _FIGURE_ROWS, "line")
+        notes.append(Text(f"… and {more} more: --json has them all", "dim"))
     if figures.days < asked:
-        notes.append(Text(f"{figures.days} days instead of {asked}: more are too many messages to count at once", "yellow"))
+        days = counted(figures.days, "day")
+        notes.append(Text(f"{days} instead of {asked}: more are too many messages to count at once", "yellow"))
     return [table, *notes] if figures.figures else [Text("no messages in these days", "dim"), *notes]

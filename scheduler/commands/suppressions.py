@@ -14,8 +14,9 @@ from jobs.gateway.operating import Operating, Suppression
 from jobs.lists import opt_outs
 from jobs.lists.csv_rows import NotATable
 from jobs.lists.opt_outs import Reading
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
-from scheduler.commands.operator import Failed, counted, operate, progress, said_when_stopped, say_json, were_refused
+from scheduler.commands.operator import Failed, operate, progress, said_when_stopped, say_json, were_refused
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -121,7 +122,8 @@ class _Import:
         """How far the import came. A call that was cut off may have had its effect."""
         perhaps = f" and perhaps the next {self._asked - self.taken}" if self._asked > self.taken else ""
         first = f"the first {self.taken}{perhaps}" if self.taken else f"perhaps the first {self._asked}" if perhaps else "none"
-        return f"{first} of {len(self._suppressions)} numbers were imported; the same file may be imported again"
+        of = f"{counted(len(self._suppressions), 'number')} {'was' if len(self._suppressions) == 1 else 'were'}"
+        return f"{first} of {of} imported; the same file may be imported again"
 
 
 @contextmanager

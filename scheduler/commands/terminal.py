@@ -77,13 +77,6 @@ class _Trimmed(io.TextIOBase):
         sys.stdout.flush()
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: ``0 lines``, ``1 line``, ``2,000 lines``, ``2 batches``, ``2 replies``."""
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count:,} {f'{noun[:-1]}ies' if noun.endswith('ly') else f'{noun}es' if noun.endswith('ch') else f'{noun}s'}"
-
-
 def agreed(question: str, *, yes: bool) -> bool:
     """Ask whether to go on. Without a terminal, only ``--yes`` agrees."""
     if yes:

@@ -16,9 +16,10 @@ from jobs.gateway import waiting_words
 from jobs.gateway.history import Carrier, Event, Matches, Trace
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import mask, scrub, scrub_value
 from jobs.runtime.settings import TelemetrySettings
-from scheduler.commands.operator import Failed, console, counted, operate, say_json
+from scheduler.commands.operator import Failed, console, operate, say_json
 from scheduler.commands.times import all_in_utc, read_utc, utc
 
 COLUMNS: Final = (
@@ -97,7 +98,7 @@ def screen(found: Trace, trace_url: str | None = None) -> RenderableType:
     for name, value in _picture(message):
         facts.add_row(name, Text(value))
     if found.waiting is not None:
-        facts.add_row("waits", waiting_words.waits(found.waiting))
+        facts.add_row("waits", waiting_words.waits(found.waiting, message.get("route")))
         facts.add_row("plans", Text("\n").join(_carrier(one) for one in found.waiting.plans))
     if found.suppressed is not None:
         facts.add_row("suppressed", scrub(found.suppressed))

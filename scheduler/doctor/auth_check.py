@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from jobs.gateway.doctor import AuthHook, HookAnswer
+from jobs.runtime.counts import counted
 from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation
 
@@ -18,7 +19,7 @@ _AUTH_LIMIT: Final = 30
 async def look(installation: Installation) -> Sequence[Finding]:
     facts = await installation.facts()
     if facts.auth is None:
-        return [find.skipped("this database has no Supabase Auth")]
+        return [find.skipped("no role supabase_auth_admin, so Auth calls no hook here; `outbox local` has no sign-in by phone")]
     if not facts.auth.may_call:
         return [
             find.failed(
@@ -49,5 +50,5 @@ def limit(auth: AuthHook) -> Sequence[Finding]:
     """Auth stops at its own limit, which looks like an outbox that stopped."""
     if auth.codes_of_the_hour < _AUTH_LIMIT:
         return []
-    found = f"{auth.codes_of_the_hour} codes in the last hour; Auth sends {_AUTH_LIMIT} unless its limit is raised"
+    found = f"{counted(auth.codes_of_the_hour, 'code')} in the last hour; Auth sends {_AUTH_LIMIT} unless its limit is raised"
     return [find.warning(found, "Authentication → Rate Limits in the dashboard, or rate_limit_sms_sent")]

@@ -65,6 +65,10 @@ async def _account(account: Account, installation: Installation) -> Sequence[Fin
         return [*reached, await _round_trip(http, account, parts, installation)]
 
 
+def _port(parts: SplitResult) -> int:
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def _origin(parts: SplitResult) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -73,7 +77,7 @@ async def reach(parts: SplitResult, find: Finder, setting: str) -> Sequence[Find
     """A provider calls from the internet. A tunnel or a private network of one's own may be meant."""
     host = parts.hostname or ""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, parts.port or 443)
+        found = await asyncio.get_running_loop().getaddrinfo(host, _port(parts))
     except OSError:
         return [find.failed(f"the host of {setting} is not in DNS: {host}", f"check {setting}: a tunnel's address changes")]
     if checks.is_private(host) or all(checks.is_private(str(address[4][0])) for address in found):
@@ -84,17 +88,18 @@ async def reach(parts: SplitResult, find: Finder, setting: str) -> Sequence[Find
 async def _certificate(parts: SplitResult, find: Finder, setting: str) -> Sequence[Finding]:
     if parts.scheme != "https":
         return []
-    return [certificates.judge(await certificates.days_left(str(parts.hostname), parts.port or 443), find, setting)]
+    return [certificates.judge(await certificates.days_left(str(parts.hostname), _port(parts)), find, setting)]
 
 
 async def _health(http: httpx.AsyncClient, url: str, find: Finder, setting: str) -> Finding | None:
     """None if the webhook app answers. What else answers there takes no callbacks either."""
-    advice = f"is `outbox webhook` running, and does {setting} lead to it?"
+    asked = f"GET {url} (port {_port(urlsplit(url))})"
+    advice = f"{setting} has to lead to `outbox webhook`, which listens on PORT or --port, 8080 if neither is set: does it run?"
     try:
         status = (await http.get(url)).status_code
     except httpx.HTTPError as error:
-        return find.failed(f"GET {url}: {type(error).__name__} {error}".rstrip(), advice)
-    return None if status == 200 else find.failed(f"GET {url}: HTTP {status}", advice)
+        return find.failed(f"{asked}: {type(error).__name__} {error}".rstrip(), advice)
+    return None if status == 200 else find.failed(f"{asked}: HTTP {status}", advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from jobs.gateway.doctor import Dispatcher
 from jobs.gateway.errors import GatewayError
 from jobs.runtime import environment
+from jobs.runtime.counts import counted
 from scheduler.doctor.findings import Finder, Finding, some
 from scheduler.doctor.installation import Environment, Installation, NotConnected
 
@@ -80,4 +81,4 @@ def _words(allowed: Allowed) -> str:
         return "all countries"
     countries = [one for one in allowed if not one.startswith("+")]
     numbers = len(allowed) - len(countries)
-    return ", ".join(filter(None, [some(countries, 12), f"{numbers} beginnings of numbers" if numbers else ""]))
+    return ", ".join(filter(None, [some(countries, 12), counted(numbers, "beginning") + " of numbers" if numbers else ""]))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from jobs.gateway.doctor import Processes, Storage
+from jobs.runtime.counts import are, counted
 from jobs.runtime.settings import EngineSettings
 from jobs.runtime.times import ago
 from scheduler.doctor.findings import Finder, Finding, some
@@ -47,19 +48,19 @@ def vacuum(storage: Storage) -> Iterator[Finding]:
 def transactions(storage: Storage) -> Iterator[Finding]:
     if storage.open_transactions:
         yield find.warning(
-            f"{storage.open_transactions} transactions are open for ten minutes and more, the longest for "
-            f"{ago(storage.longest_seconds or 0)}: dead rows stay",
+            f"{counted(storage.open_transactions, 'transaction')} {are(storage.open_transactions)} open for ten minutes and "
+            f"more, the longest for {ago(storage.longest_seconds or 0)}: dead rows stay",
             "see pg_stat_activity, and set idle_in_transaction_session_timeout",
         )
-    if storage.prepared_transactions:
+    if prepared := storage.prepared_transactions:
         yield find.warning(
-            f"{storage.prepared_transactions} prepared transactions are open: dead rows stay", "see pg_prepared_xacts"
+            f"{counted(prepared, 'prepared transaction')} {are(prepared)} open: dead rows stay", "see pg_prepared_xacts"
         )
 
 
 def size(storage: Storage) -> Finding:
     """docs/scale.md: beyond the memory, late reports and retention read from the disk. Claims do not."""
-    of = f"{_bytes(storage.bytes)} for {storage.messages:,} messages, of {_bytes(storage.memory_bytes)} memory"
+    of = f"{_bytes(storage.bytes)} for {counted(int(storage.messages), 'message')}, of {_bytes(storage.memory_bytes)} memory"
     if storage.bytes > storage.memory_bytes:
         return find.warning(f"tables take {of}", "shorten RETENTION_DAYS, or take a larger instance: docs/scale.md")
     return find.ok(f"tables take {of}")

@@ -13,11 +13,12 @@ from jobs.runtime.settings import SettingsError
 from jobs.runtime.waking import Wakings
 from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation, NotConnected
-from scheduler.wakeup import Deaf, Wakeup
+from scheduler.wakeup import Deaf, Wakeup, reason
 
 find = Finder("wakeups")
 _TRANSACTION_POOLER: Final = "6543"
 _HEARING_SECONDS: Final = 3.0
+_CONNECT_SECONDS: Final = 4
 _SAME_SECONDS: Final = 0.001
 _QUESTION: Final = (
     "select extract(epoch from pg_postmaster_start_time())::float8, current_database()::text,"
@@ -31,7 +32,9 @@ async def look(installation: Installation) -> Sequence[Finding]:
     if url is None:
         return [find.skipped("OUTBOX_DB_URL is not set: new rows wait up to DISPATCH_INTERVAL_SECONDS")]
     try:
-        found = await Wakeup(url, Wakings(), self_test_seconds=_HEARING_SECONDS).try_once(_QUESTION)
+        found = await Wakeup(url, Wakings(), self_test_seconds=_HEARING_SECONDS, connect_seconds=_CONNECT_SECONDS).try_once(
+            _QUESTION
+        )
     except SettingsError as error:
         return [find.failed(str(error), _SESSION)]
     except Deaf:
@@ -39,7 +42,7 @@ async def look(installation: Installation) -> Sequence[Finding]:
         why = "port 6543 is the transaction pooler" if is_pooler else "a transaction pooler, it seems"
         return [find.failed(f"OUTBOX_DB_URL connects, and no notice arrives: {why}", _SESSION)]
     except (psycopg.Error, OSError) as error:
-        return [find.failed(f"OUTBOX_DB_URL does not connect: {_first_line(error)}", "check its host, port, user and password")]
+        return [find.failed(f"OUTBOX_DB_URL does not connect: {reason(error)}", "check its host, port, user and password")]
     try:
         facts = await installation.facts()
     except (GatewayError, NotConnected):
@@ -64,7 +67,3 @@ def judge(found: tuple[object, ...] | None, facts: Facts | None) -> Finding:
 
 def _port(url: SecretStr) -> str:
     return str(conninfo_to_dict(url.get_secret_value()).get("port", ""))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

@@ -21,6 +21,14 @@ def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: boo
     """
     # Without a flag, version 2 of the CLI pushes to the linked project, and version 3 to the local one.
     push = Step("Apply the migrations to the linked project. Locally: supabase migration up", ("supabase db push --linked",))
+    begin = Step(
+        "Apply the migrations: to a local project with the first command (supabase migration up if it runs already), to the "
+        "linked one with the second.",
+        ("supabase start", "supabase db push --linked"),
+    )
+    settings = Step(
+        "Write the settings into .env: SUPABASE_URL, SUPABASE_SECRET_KEY and those of your provider, see docs/settings.md."
+    )
     if not first and any(file.kind is Kind.POST for file in written):
         return [
             Step("Make sure that no process of an older release runs.", ("outbox schema status",)),
@@ -28,7 +36,12 @@ def next_steps(written: Sequence[ReleaseFile], releases: Releases, *, first: boo
             Step("Running processes need no restart."),
         ]
     if first:
-        steps = [push, Step("Then start the processes.", ("outbox run", "outbox webhook"))]
+        steps = [
+            begin,
+            settings,
+            Step("Start the processes, each in a terminal of its own.", ("outbox run", "outbox webhook")),
+            Step("See whether all of it works.", ("outbox doctor",)),
+        ]
     elif any(releases.version(file.number).breaking for file in written):
         steps = [
             Step("Stop outbox run and outbox webhook everywhere: older releases cannot work with this version."),

@@ -27,17 +27,17 @@ declare
     'outbox_has_ready', 'outbox_lift_suppression', 'outbox_list_audit', 'outbox_list_bulk',
     'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages', 'outbox_list_plans',
     'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_list_suppressions',
-    'outbox_match_again', 'outbox_metrics', 'outbox_person_messages', 'outbox_person_numbers',
-    'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure', 'outbox_preview_bulk',
-    'outbox_read_campaign_report', 'outbox_record_clocks', 'outbox_record_event_results',
-    'outbox_record_failed_lookup', 'outbox_record_missed_lookup', 'outbox_remove_event_endpoint',
-    'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events', 'outbox_reschedule',
-    'outbox_reschedule_messages', 'outbox_resume_restored', 'outbox_rotate_event_secret', 'outbox_run_upkeep',
-    'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http', 'outbox_send_test_message',
-    'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender', 'outbox_show_preview',
-    'outbox_show_replies', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk', 'outbox_take_reports',
-    'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event', 'outbox_try_auth_hook',
-    'outbox_verdict', 'outbox_write_members'
+    'outbox_match_again', 'outbox_metrics', 'outbox_note_waiting', 'outbox_person_messages',
+    'outbox_person_numbers', 'outbox_person_records', 'outbox_pin_plan', 'outbox_prepare_erasure',
+    'outbox_preview_bulk', 'outbox_read_campaign_report', 'outbox_record_clocks',
+    'outbox_record_event_results', 'outbox_record_failed_lookup', 'outbox_record_missed_lookup',
+    'outbox_remove_event_endpoint', 'outbox_remove_route', 'outbox_remove_sender', 'outbox_replay_events',
+    'outbox_reschedule', 'outbox_reschedule_messages', 'outbox_resume_restored', 'outbox_rotate_event_secret',
+    'outbox_run_upkeep', 'outbox_send_held', 'outbox_send_sms', 'outbox_send_sms_over_http',
+    'outbox_send_test_message', 'outbox_set_event_endpoint', 'outbox_set_route', 'outbox_set_sender',
+    'outbox_show_preview', 'outbox_show_replies', 'outbox_show_text', 'outbox_start_bulk', 'outbox_stop_bulk',
+    'outbox_take_reports', 'outbox_take_test_report', 'outbox_tend_dashboard', 'outbox_test_event',
+    'outbox_try_auth_hook', 'outbox_verdict', 'outbox_write_members'
   ];
   v_conflicts text[];
 begin
@@ -1268,6 +1268,12 @@ begin
   return exists (
     select from outbox_engine.heartbeats where job = 'upkeep' and since < p_now - interval '1 hour');
 end
+$$;
+
+create function public.outbox_note_waiting(p_provider text, p_plan text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.record_heartbeat('waiting', p_provider, p_plan, '')
 $$;
 
 create function public.outbox_end_process(p_worker text) returns void
@@ -14401,6 +14407,23 @@ begin
 end
 $$;
 
+create or replace function outbox_engine.pause_json(
+  p_provider text, p_plan text, p_kind text, p_reason text, p_since timestamptz, p_until timestamptz,
+  p_now timestamptz
+) returns jsonb
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select jsonb_build_object(
+    'provider', p_provider,
+    'plan', p_plan,
+    'kind', p_kind,
+    'reason', p_reason,
+    'since', p_since,
+    'until', case when p_until > p_now and p_until < outbox_engine.endless() then p_until end,
+    'probing', p_until <= p_now
+  )
+$$;
+
 create or replace function outbox_engine.pauses_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -14862,10 +14885,11 @@ as $$
     'jobs', (
       select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.provider, t.plan), '[]')
       from (
-        select job, provider, plan, max(at) as at,
-          greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
-        from outbox_engine.heartbeats
-        group by job, provider, plan
+        select x.job, h.provider, h.plan, max(h.at) as at,
+          greatest(0, extract(epoch from p_now - max(h.at))) as seconds_ago
+        from outbox_engine.heartbeats h
+        cross join lateral (select case h.job when 'waiting' then 'dispatch' else h.job end as job) x
+        group by x.job, h.provider, h.plan
       ) t
     ),
     'processes', (
@@ -15029,9 +15053,11 @@ begin
     'ticks', (
       select coalesce(jsonb_agg(to_jsonb(t)), '[]')
       from (
-        select job, plan, extract(epoch from max(at)) as at
-        from outbox_engine.heartbeats
-        group by job, plan
+        select x.job, h.plan, extract(epoch from max(h.at)) as at
+        from outbox_engine.heartbeats h
+        -- The dispatch job runs while it may not claim, too.
+        cross join lateral (select case h.job when 'waiting' then 'dispatch' else h.job end as job) x
+        group by x.job, h.plan
       ) t
     )
   );
@@ -15607,7 +15633,8 @@ as $$
   select case
     when not exists (
       select from outbox_engine.heartbeats h
-      where h.job in ('recover', 'reconcile', 'inbound') and h.provider = p_provider and h.plan = p_plan
+      where h.job in ('waiting', 'recover', 'reconcile', 'inbound')
+        and h.provider = p_provider and h.plan = p_plan
         and h.at > p_now - interval '90 seconds'
         and not exists (
           select from outbox_engine.heartbeats d
@@ -15867,7 +15894,7 @@ $$;
 
 create function outbox_engine.plan_states(p_every interval, p_now timestamptz)
 returns table (
-  provider text, plan text, is_alive boolean, code text, heard_at timestamptz,
+  provider text, plan text, is_alive boolean, code text, heard_at timestamptz, sign_at timestamptz,
   pause outbox_engine.plan_pauses
 )
 language sql stable set search_path = pg_catalog, pg_temp
@@ -15880,11 +15907,11 @@ as $$
     where h.job = 'dispatch'
     order by h.provider, h.plan, is_sending desc, coalesce(h.ended_at, h.at) desc
   ),
-  -- Other jobs of a plan go on while it may not claim.
+  -- Other jobs of a plan go on while it may not claim, and so do the turns of its dispatch job.
   others as (
     select h.provider, h.plan, max(h.at) as at
     from outbox_engine.heartbeats h
-    where h.job in ('recover', 'reconcile', 'inbound') and h.at > p_now - interval '90 seconds'
+    where h.job in ('waiting', 'recover', 'reconcile', 'inbound')
     group by h.provider, h.plan
   ),
   named as (
@@ -15897,10 +15924,9 @@ as $$
     select x.provider, x.plan, coalesce(d.is_sending, false) as is_sending, d.heard_at,
       coalesce(d.has_ended, false) as has_ended,
       -- They may tick a moment after the last claim of their process.
-      coalesce(o.at > coalesce(
-        d.heard_at + make_interval(secs => case when d.has_ended then 2 else 30 end), '-infinity'
-      ), false) as is_up,
-      n.plan is not null as is_named
+      coalesce(o.at > greatest(p_now - interval '90 seconds',
+        d.heard_at + make_interval(secs => case when d.has_ended then 2 else 30 end)), false) as is_up,
+      greatest(d.heard_at, o.at) as sign_at, n.plan is not null as is_named
     from (
       select d.provider, d.plan from dispatchers d
       union select o.provider, o.plan from others o
@@ -15914,10 +15940,11 @@ as $$
   select k.provider, k.plan, k.is_sending or w.is_waiting,
     case
       when not (k.is_sending or w.is_waiting) then 'no_process'
-      when p.plan is not null then 'paused'
+      when p.until > p_now then 'paused'
+      when p.plan is not null then 'trying'
       when not k.is_sending then 'not_claiming'
     end,
-    k.heard_at, p
+    k.heard_at, k.sign_at, p
   from known k
   left join lateral outbox_engine.stopping_pause(k.provider, k.plan, p_now) p on true
   -- A pause that began since the last claim is of a process that asked the provider before it claims.
@@ -16008,13 +16035,15 @@ begin
     coalesce(array_agg(outbox_engine.plan_name(s.provider, s.plan)) filter (where s.code is null), '{}'),
     coalesce(jsonb_agg(
       jsonb_build_object('provider', s.provider, 'plan', s.plan, 'code', s.code,
-        'since', case when s.code <> 'paused' then s.heard_at end)
-      || case when s.code = 'paused' then outbox_engine.pause_json(s.provider, s.plan, (s.pause).kind,
-        (s.pause).reason, (s.pause).since, (s.pause).until, v_now) else '{}' end
+        'since', case when s.code is not null then s.heard_at end)
+      || case when s.code in ('paused', 'trying') then outbox_engine.pause_json(s.provider, s.plan,
+        (s.pause).kind, (s.pause).reason, (s.pause).since, (s.pause).until, v_now)
+        || jsonb_build_object('sign_at', s.sign_at) else '{}' end
       order by s.provider, s.plan), '[]')
   into v_alive, v_able, v_plans
   from outbox_engine.plan_states(v_every, v_now) s;
-  v_bad := jsonb_path_query_first(v_plans, '$[*] ? (@.code == "paused" || @.code == "not_claiming")');
+  v_bad := jsonb_path_query_first(
+    v_plans, '$[*] ? (@.code == "paused" || @.code == "trying" || @.code == "not_claiming")');
 
   if v_alive = 0 then
     v_why := outbox_engine.silence_json();
@@ -18402,8 +18431,8 @@ create trigger outbox_4_cancel_request after update on public.outbox for each ro
   when (false)
   execute function outbox_engine.after_cancel_request();
 
-revoke all on function public.outbox_end_process from public, anon, authenticated, service_role;
-grant execute on function public.outbox_end_process to service_role;
+revoke all on function public.outbox_note_waiting, public.outbox_end_process from public, anon, authenticated, service_role;
+grant execute on function public.outbox_note_waiting, public.outbox_end_process to service_role;
 revoke all on function public.outbox_record_clocks from public, anon, authenticated, service_role;
 grant execute on function public.outbox_record_clocks to service_role;
 revoke all on function public.outbox_events from public, anon, authenticated, service_role;

@@ -54,7 +54,7 @@ declare
     'outbox_campaign_report', 'outbox_cancel', 'outbox_claim_due', 'outbox_claim_reconciliation',
     'outbox_claim_inbound_window', 'outbox_claim_lookups', 'outbox_commit_import', 'outbox_daily_figures',
     'outbox_discard_import', 'outbox_mark_ambiguous', 'outbox_draw_requests', 'outbox_end_process',
-    'outbox_read_campaign_report', 'outbox_write_members',
+    'outbox_note_waiting', 'outbox_read_campaign_report', 'outbox_write_members',
     'outbox_expand_campaigns', 'outbox_has_ready',
     'outbox_export_suppressions', 'outbox_find', 'outbox_find_overlooked', 'outbox_finish_reconciliation',
     'outbox_finish_inbound_window', 'outbox_import_suppressions', 'outbox_keep_callbacks',

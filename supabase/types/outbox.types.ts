@@ -1079,6 +1079,13 @@ export type OutboxDatabase = {
         Args: Record<PropertyKey, never>
         Returns: Json
       }
+      outbox_note_waiting: {
+        Args: {
+          p_provider: string
+          p_plan: string
+        }
+        Returns: undefined
+      }
       outbox_pause: {
         Args: {
           p_provider: string

@@ -180,7 +180,7 @@ async def test_preview_start_pause_report_and_stop(
     db.execute("update public.outbox_campaign_members set event_at = event_at + interval '1 day' where external_id = 'ada'")
     await rig.tick("campaigns", "dispatch")
     waiting = statuses(db).get("scheduled", 0)
-    assert f"{waiting} waiting messages cancelled" in outbox("stop", "c", "--yes").stdout
+    assert f"{waiting} waiting message" in outbox("stop", "c", "--yes").stdout
     assert "scheduled" not in statuses(db)
 
     report = outbox("report", "c", "--svg", "r.svg")

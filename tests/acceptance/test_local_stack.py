@@ -290,7 +290,7 @@ def test_stack_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 def test_failing_migration_is_named_in_one_line(migrations: Path) -> None:
     (migrations / "20260102000000_wrong.sql").write_text("create table public.notes ();")
 
-    with pytest.raises(StackError, match=r'could not be applied.*"notes" already exists'):
+    with pytest.raises(StackError, match=r'could not be applied: 20260102000000_wrong.sql: .*"notes" already exists'):
         LocalStack(migrations=migrations).start()
 
 

@@ -41,6 +41,7 @@ ENGINE = {
     "outbox_finish_reconciliation",
     "outbox_keep_callbacks",
     "outbox_mark_ambiguous",
+    "outbox_note_waiting",
     "outbox_pause_plan",
     "outbox_postpone_lookup",
     "outbox_reconcile_soon",

@@ -143,12 +143,12 @@ def test_bind_counts_what_a_copy_would_send(db: Connection, capsys: Captured) ->
     insert(db, first=2, send_at="2099-01-01Z")
 
     assert run_command_line(["bind"]) == 2
-    assert "2 messages are due and 1 scheduled" in capsys.readouterr().out
+    assert "Messages in this database: 2 due, 1 scheduled." in capsys.readouterr().out
     assert run_command_line(["cancel", "--all"]) == 2
     assert run_command_line(["cancel", "--all", "--yes"]) == 0
     assert statuses(db) == {"cancelled": 3}
     assert run_command_line(["bind", "--yes"]) == 0
-    assert "0 messages are due and 0 scheduled" in capsys.readouterr().out
+    assert "Messages in this database: 0 due, 0 scheduled." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("project")

@@ -249,7 +249,7 @@ async def test_address_without_a_webhook_app(sinch: Running, monkeypatch: pytest
 
     found = await failure("callbacks")
 
-    assert "/healthz: ConnectError" in found.found
+    assert "/healthz (port 9): ConnectError" in found.found
 
 
 # Processes

@@ -7,8 +7,11 @@ import pytest
 
 from tests.engine import later, stand_still
 from tests.outgoing import add, call, cancelled, deliveries, delivery, endpoints, record, take
+from tests.plans import fresh_plans
 from tests.races import overlap
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 WAITS = [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]
 

@@ -11,8 +11,11 @@ from sandbox.local.processes import wait_until
 from sandbox.local.stack import LocalStack
 from tests.engine import insert, later
 from tests.outgoing import add, call, cancelled, deliveries, record, take
+from tests.plans import fresh_plans
 from tests.races import is_waited_for, overlap
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 
 @pytest.fixture(autouse=True)

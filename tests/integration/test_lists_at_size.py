@@ -6,8 +6,10 @@ import pytest
 
 from tests.integration.test_message_lists import count
 from tests.outgoing import call
-from tests.plans import touched
+from tests.plans import fresh_plans, touched
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 ALL = 33_000
 """Four blocks and a bit."""

@@ -11,8 +11,10 @@ import pytest
 
 from tests.campaigns import campaign, template
 from tests.nightly import size
-from tests.plans import buffers_of, planned, touched, walked
+from tests.plans import buffers_of, fresh_plans, planned, touched, walked
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 FINISHED = size(10_000, 200_000)
 """Messages with three events each. Reading the events of all takes some hundred pages."""

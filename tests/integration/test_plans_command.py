@@ -176,7 +176,8 @@ def test_status_names_accounts(db: Connection, capsys: pytest.CaptureFixture[str
 
     screen = " ".join(capsys.readouterr().out.split())
     assert all(
-        words in screen for words in ("dispatch (sinch p)", "dispatch (vonage app)", "w for sinch p,", "w for vonage app,")
+        words in screen
+        for words in ("dispatch (sinch p)", "dispatch (vonage app)", "w for sinch p claimed", "w for vonage app claimed")
     )
 
 
@@ -191,8 +192,8 @@ def test_forced_resume_says_what_comes_next(db: Connection, capsys: pytest.Captu
     forced = capsys.readouterr().out
 
     assert gently.endswith("with --force, the next claim sends one message to find out at once\n")
-    assert forced.startswith("still paused: vonage app, account")
-    assert forced.endswith("the next claim sends one message; the pauses that remain end if it is accepted\n")
+    assert forced.startswith("no longer paused: vonage app, account")
+    assert forced.endswith("the next claim sends one message, and others follow once it is accepted\n")
 
 
 def test_plan_of_another_provider_is_refused(db: Connection, capsys: pytest.CaptureFixture[str]) -> None:

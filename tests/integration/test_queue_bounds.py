@@ -9,7 +9,10 @@ import pytest
 
 from sandbox.local.stack import LocalStack
 from tests.engine import column, insert, later
+from tests.plans import fresh_plans
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 ROUNDS = 12
 ROWS = 500

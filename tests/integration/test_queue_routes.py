@@ -12,8 +12,10 @@ from sandbox.local.stack import LocalStack
 from tests.engine import column, insert, later, number
 from tests.integration.test_queue_bounds import advance, claim, one, raise_bounds, run_upkeep
 from tests.nightly import examples
-from tests.plans import planned, walked
+from tests.plans import fresh_plans, planned, walked
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 BACKLOG = 20_000
 

@@ -11,8 +11,10 @@ from sandbox.local.stack import LocalStack
 from tests.campaigns import campaign, template
 from tests.engine import insert
 from tests.nightly import size
-from tests.plans import TABLES, buffers_of, planned, touched, walked
+from tests.plans import TABLES, buffers_of, fresh_plans, planned, touched, walked
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 FINISHED = size(10_000, 30_000)
 SCHEDULED = size(25_000, 70_000)

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.usefixtures("project")
 
 Captured = pytest.CaptureFixture[str]
 TOKEN = "HTTP 401 unauthorized"
+SETTINGS = "SINCH_API_TOKEN and SINCH_SERVICE_PLAN_ID"
 
 
 def check(capsys: Captured, *options: str) -> tuple[int, str]:
@@ -54,9 +55,9 @@ def test_pause_names_the_setting_to_change(db: Connection, capsys: Captured) -> 
     took(db, FIRST)
     is_refused(db)
 
-    assert check(capsys) == (1, f"paused: {TOKEN}, check SINCH_API_TOKEN")
+    assert check(capsys) == (1, f"paused: {TOKEN}, check {SETTINGS}")
     found = fields(capsys)
-    assert [found[name] for name in ("verdict", "works", "code", "setting")] == ["paused", False, "paused", "SINCH_API_TOKEN"]
+    assert [found[name] for name in ("verdict", "works", "code", "setting")] == ["paused", False, "paused", SETTINGS]
     assert found["since"] is not None
 
     db.execute("delete from outbox_engine.plan_pauses")
@@ -75,12 +76,38 @@ def test_new_token_ends_the_pause_for_operators(db: Connection, capsys: Captured
     assert "paused      no plan" in capsys.readouterr().out
 
     db.execute("update outbox_engine.heartbeats set credential = 'old'")
-    assert check(capsys) == (1, f"paused: {TOKEN}, check SINCH_API_TOKEN")
+    assert check(capsys) == (1, f"paused: {TOKEN}, check {SETTINGS}")
     db.execute("update outbox_engine.heartbeats set credential = null")
     assert check(capsys)[0] == 1
 
 
-@pytest.mark.parametrize(("seconds", "line"), [(2, "sending"), (12, "paused: HTTP 503 away"), (70, "sending")])
+def test_ended_pause_is_no_pause(db: Connection, capsys: Captured) -> None:
+    """Nor does its scheduler send, if it was killed meanwhile."""
+    stand_still(db)
+    took(db, FIRST)
+    is_refused(db)
+    later(db, "55 seconds")
+    assert fields(capsys)["code"] == "paused"
+    later(db, "15 seconds")
+    words = f"NOT SENDING: {TOKEN}, check {SETTINGS}; the pause is over, and"
+
+    assert check(capsys) == (1, f"{words} the last sign of a scheduler was 70 s ago")
+    found = fields(capsys)
+    assert [found[name] for name in ("verdict", "code", "setting", "until")] == ["not_sending", "trying", SETTINGS, None]
+    assert run_command_line(["status", "--json", "--days", "0"]) == 0
+    (pause,) = json.loads(capsys.readouterr().out)["status"]["pauses"]
+    assert (pause["probing"], pause["until"]) == (True, None)
+
+    took(db, FIRST)
+    assert check(capsys) == (1, f"{words} the next message tries it")
+    later(db, "91 seconds")
+    assert check(capsys) == (1, "NOT SENDING: no scheduler for 91 s")
+
+
+TRIES = "NOT SENDING: HTTP 503 away; the pause is over, and the next message tries it"
+
+
+@pytest.mark.parametrize(("seconds", "line"), [(2, "sending"), (12, TRIES), (70, "sending")])
 def test_short_pauses_do_not_alarm(db: Connection, capsys: Captured, seconds: int, line: str) -> None:
     """A throttled plan pauses for a second again and again. A pause that was over for a minute says nothing."""
     stand_still(db)
@@ -96,7 +123,7 @@ def test_one_of_two_plans_sends_in_part(db: Connection, capsys: Captured) -> Non
     weigh(db, {FIRST: 100, SECOND: 100})
     both_alive(db)
     is_refused(db)
-    words = f"SENDING IN PART: sinch p paused: {TOKEN}, check SINCH_API_TOKEN; vonage app sends"
+    words = f"SENDING IN PART: sinch p paused: {TOKEN}, check {SETTINGS}; vonage app sends"
     assert check(capsys) == (0, words)
 
     db.execute("delete from public.outbox_route_plans where plan = 'app'")
@@ -104,11 +131,13 @@ def test_one_of_two_plans_sends_in_part(db: Connection, capsys: Captured) -> Non
     later(db, "121 seconds")
     took(db, SECOND, position=1)
     db.execute("update outbox_engine.heartbeats set at = outbox_engine.now()")
-    assert check(capsys) == (1, f"{words}; messages are due that no plan can take now")
+    tries = f"sinch p: {TOKEN}, check {SETTINGS}; the pause is over, and the next message tries it"
+    stranded = "messages are due that no plan can take now"
+    assert check(capsys) == (1, f"SENDING IN PART: {tries}; vonage app sends; {stranded}")
 
     is_refused_too = "select outbox_engine.pause_plan('vonage', 'app', 'account', 'c', 'HTTP 402 no money', 60)"
     db.execute(is_refused_too)
-    assert check(capsys) == (1, f"paused: sinch p: {TOKEN}, check SINCH_API_TOKEN; vonage app: HTTP 402 no money")
+    assert check(capsys) == (1, f"NOT SENDING: {tries}; vonage app paused: HTTP 402 no money")
 
 
 def test_silent_plan_is_named_beside_others(db: Connection, capsys: Captured) -> None:
@@ -128,6 +157,12 @@ def test_waiting_for_the_list_is_no_silence(db: Connection, capsys: Captured) ->
     code, line = check(capsys)
     assert (code, line.partition(", see")[0]) == (1, "NOT SENDING: sinch p waits until it can read the provider's list")
 
+    db.execute("update outbox_engine.heartbeats set job = 'waiting'")
+    assert "waits until it can read" in check(capsys)[1]
+    assert run_command_line(["status", "--days", "0"]) == 0
+    assert "dispatch (sinch p) 0 s ago" in capsys.readouterr().out
+    db.execute("update outbox_engine.heartbeats set job = 'inbound'")
+
     took(db, FIRST)
     db.execute("select public.outbox_end_process('w')")
     later(db, "3 seconds")
@@ -136,7 +171,7 @@ def test_waiting_for_the_list_is_no_silence(db: Connection, capsys: Captured) ->
     assert "waits until it can read" in check(capsys)[1]
     db.execute("delete from outbox_engine.heartbeats where job = 'inbound'")
     is_refused(db)
-    assert check(capsys) == (1, f"paused: {TOKEN}, check SINCH_API_TOKEN")
+    assert check(capsys) == (1, f"paused: {TOKEN}, check {SETTINGS}")
     later(db, "10 minutes")
     assert check(capsys)[1] == "NOT SENDING: the scheduler was stopped 10 min ago, start `outbox run`"
     took(db, FIRST)

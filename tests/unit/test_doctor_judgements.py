@@ -5,10 +5,11 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import httpx
 import pytest
 
 from jobs.gateway.doctor import AuthHook, Dispatcher, Facts, HookAnswer, Objects, Processes, Storage, Usable
-from jobs.gateway.verdict import Verdict
+from jobs.gateway.verdict import PlanState, Verdict
 from jobs.providers import registry
 from jobs.providers.base import Report
 from jobs.providers.callbacks import Verdict as Proof
@@ -115,7 +116,7 @@ def test_numbers_of_destinations_are_not_shown() -> None:
     (found,) = settings_check.destinations(environment(), dispatchers)
 
     assert found.mark is Mark.FAILED
-    assert found.found.endswith("US, 1 beginnings of numbers / DE")
+    assert found.found.endswith("US, 1 beginning of numbers / DE")
 
 
 @pytest.mark.parametrize(("countries", "count"), [("US,GB", 0), ("US", 1), (None, 1)])
@@ -260,9 +261,9 @@ def test_certificate_is_judged_by_its_days(left: float | certificates.Refused | 
 def test_silent_scheduler_and_old_backlog() -> None:
     works = Verdict("sending", works=True)
 
-    assert marks(sending_check.scheduler(replace(PROCESSES, dispatch_seconds_ago=None))) == [Mark.FAILED]
-    assert marks(sending_check.scheduler(replace(PROCESSES, dispatch_seconds_ago=61.0))) == [Mark.FAILED]
-    assert marks(sending_check.scheduler(PROCESSES)) == [Mark.OK]
+    assert marks(sending_check.scheduler(replace(PROCESSES, dispatch_seconds_ago=None), works)) == [Mark.FAILED]
+    assert marks(sending_check.scheduler(replace(PROCESSES, dispatch_seconds_ago=61.0), works)) == [Mark.FAILED]
+    assert marks(sending_check.scheduler(PROCESSES, works)) == [Mark.OK]
     assert marks(sending_check.backlog(works, replace(PROCESSES, oldest_due_seconds=301.0))) == [Mark.WARNING]
     assert marks(sending_check.webhook(replace(PROCESSES, webhook_seconds_ago=None), awaited=True)) == [Mark.WARNING]
     assert marks(sending_check.webhook(replace(PROCESSES, webhook_seconds_ago=None), awaited=False)) == []
@@ -367,3 +368,32 @@ def test_screen_holds_no_secret() -> None:
 def test_long_lists_of_names_are_cut() -> None:
     assert some(["d", "c", "b", "a"]) == "a, b, c, d"
     assert some(["e", "d", "c", "b", "a"]) == "a, b, c, d and 1 more"
+
+
+@pytest.mark.parametrize("code", ["paused", "trying", "not_claiming"])
+def test_scheduler_that_may_not_claim_runs(code: str) -> None:
+    """As with a wrong token: to start another one would change nothing."""
+    waiting = Verdict("paused", plans=(PlanState("sinch", "p", code),))
+
+    (found,) = sending_check.scheduler(replace(PROCESSES, dispatch_seconds_ago=None), waiting)
+
+    assert (found.mark, found.advice) == (Mark.OK, "")
+    assert found.found.startswith("a scheduler runs, and does not claim for sinch p")
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 alarm not logged"), (2000, "2,000 alarms not logged")])
+def test_alarms_are_counted_in_words(count: int, words: str) -> None:
+    (found,) = sending_check.backlog(Verdict("sending"), replace(PROCESSES, alarms_waiting=count))
+
+    assert found.found.startswith(words)
+
+
+async def test_port_that_is_asked_is_named() -> None:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(502))) as http:
+        found = await callbacks_check._health(
+            http, "https://sms.example.com/healthz", Finder("callbacks"), "SINCH_CALLBACK_URL"
+        )
+
+    assert found is not None
+    assert found.found == "GET https://sms.example.com/healthz (port 443): HTTP 502"
+    assert "8080 if neither is set" in found.advice

@@ -270,8 +270,8 @@ class Database:
 @pytest.mark.parametrize(
     ("calls", "says"),
     [
-        (0, "perhaps the first 5000 of 12000 numbers were imported"),
-        (2, "the first 10000 and perhaps the next 2000 of 12000 numbers were imported"),
+        (0, "perhaps the first 5000 of 12,000 numbers were imported"),
+        (2, "the first 10000 and perhaps the next 2000 of 12,000 numbers were imported"),
     ],
 )
 @pytest.mark.usefixtures("project")
@@ -291,7 +291,7 @@ def test_interrupted_list_import_reports_its_progress(
     ("calls", "says"),
     [
         (0, "nothing was imported"),
-        (1, "0 of 1 lines were imported, and perhaps more; the same file may be imported again"),
+        (1, "0 of 1 line was imported, and perhaps more; the same file may be imported again"),
     ],
 )
 @pytest.mark.usefixtures("project")

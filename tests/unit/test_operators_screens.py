@@ -3,18 +3,20 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from rich.text import Text
 
+from jobs.gateway import waiting_words
 from jobs.gateway.alarms import setting_of
 from jobs.gateway.campaigning import Listed
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, GatewayUnavailable
 from jobs.gateway.eventing import ListedDelivery
-from jobs.gateway.history import Trace
-from jobs.gateway.status import Held, PlanLimits, RaisedAlarm
+from jobs.gateway.history import Trace, Waiting
+from jobs.gateway.status import Heartbeat, Held, PlanLimits, RaisedAlarm, Worker
 from jobs.gateway.values import alarm_detail
 from scheduler.commands import events_view, status_view, trace
 from scheduler.commands.campaign import listing
@@ -108,6 +110,17 @@ def test_trace_writes_all_times_alike(capsys: Captured) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (None, "for a scheduler: none has claimed yet, start `outbox run`"),
+        ("alerts", "for a plan of route alerts: it has none, see `outbox routes`"),
+    ],
+)
+def test_trace_says_what_is_missing_before_a_claim(route: str | None, words: str) -> None:
+    assert waiting_words.waits(Waiting(None, False, ()), route) == words
+
+
 def test_trace_calls_the_code_a_code(capsys: Captured) -> None:
     assert "report: dispatched, code 401" in lines_of(traced(status="dispatched", status_code=401), capsys)[-1]
 
@@ -157,8 +170,8 @@ def test_alarm_names_the_default_sender() -> None:
 @pytest.mark.parametrize(
     ("kind", "detail", "setting"),
     [
-        ("plan.paused", {"provider": "sinch", "reason": "HTTP 401 no"}, "SINCH_API_TOKEN"),
-        ("plan.paused", {"provider": "vonage", "reason": "HTTP 401 no"}, "VONAGE_PRIVATE_KEY"),
+        ("plan.paused", {"provider": "sinch", "reason": "HTTP 401 no"}, "SINCH_API_TOKEN and SINCH_SERVICE_PLAN_ID"),
+        ("plan.paused", {"provider": "vonage", "reason": "HTTP 401 no"}, "VONAGE_PRIVATE_KEY and VONAGE_APPLICATION_ID"),
         ("plan.paused", {"provider": "sinch", "reason": "HTTP 402 no money"}, None),
         ("plan.paused", {"provider": "other", "reason": "HTTP 401"}, None),
         (
@@ -214,10 +227,20 @@ def test_status_counts_messages_of_all_plans(today: int, cap: int | None, words:
 
 def test_waiting_process_is_not_called_absent() -> None:
     """With a wrong token or address of the provider, `outbox run` is up and has claimed nothing."""
-    said = status_view._processes(()).plain
+    turned = Heartbeat("dispatch", "sinch", "p", datetime(2027, 1, 15, tzinfo=UTC), 9.0)
 
-    assert said.startswith("none claims: is `outbox run` up?")
-    assert "not listed until its provider answers" in said
+    assert status_view._processes((), [replace(turned, seconds_ago=61.0)]).plain.startswith("none claims: is `outbox run` up?")
+    assert status_view._processes((), [turned]).plain.startswith("one runs and may not claim yet")
+
+
+def test_process_with_long_names_fits_80_columns() -> None:
+    since = datetime(2027, 1, 15, tzinfo=UTC)
+    process = Worker("web-1:123456:5b1c0d2e", "sinch", 32 * "f", since, 4.0)
+
+    lines = status_view._process(process).plain.splitlines()
+
+    assert lines[1] == "  claimed 4 s ago, up since 2027-01-15 00:00:00Z"
+    assert max(map(len, lines)) <= 80 - len("processes    ")
 
 
 @pytest.mark.parametrize(

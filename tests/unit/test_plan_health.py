@@ -50,8 +50,8 @@ def test_log_names_the_setting_to_change(health: PlanHealth) -> None:
         return [entry.get("setting") for entry in logs]
 
     assert settings_of("HTTP 401 no", (Refusal.ACCOUNT, "HTTP 404 no"), (Refusal.SETTING, "HTTP 400 invalid from")) == [
-        "SINCH_API_TOKEN",
-        "SINCH_SERVICE_PLAN_ID",
+        "SINCH_API_TOKEN and SINCH_SERVICE_PLAN_ID",
+        "SINCH_SERVICE_PLAN_ID and SINCH_REGION",
         "SINCH_FROM_NUMBER",
     ]
     assert settings_of("HTTP 402 no money", (Refusal.THROTTLED, "HTTP 429")) == [None, None]

@@ -8,19 +8,29 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from jobs.gateway.errors import FunctionMissing
 from jobs.gateway.restore_check import RestoreCheck
 from jobs.gateway.values import Plan
 from jobs.providers.base import ListedReference, Page, ProviderError
 
 
 class Database:
-    """Knows every reference."""
+    """Knows every reference. ``noted`` are the plans whose dispatch jobs were noted as waiting."""
+
+    def __init__(self, *, is_old: bool = False) -> None:
+        self.is_old = is_old
+        self.noted: list[str] = []
 
     async def check_references(self, _plan: Plan, references: Sequence[ListedReference], **_: Any) -> list[str]:
         return ["known"] * len(references)
 
     async def draw_requests(self, _plan: Plan, _kind: str) -> bool:
         return True
+
+    async def note_waiting(self, plan: Plan) -> None:
+        self.noted.append(plan.plan)
+        if self.is_old:
+            raise FunctionMissing("outbox_note_waiting is not in the database")
 
 
 class Outage:
@@ -56,11 +66,12 @@ class Time:
         return self.now
 
 
-def accounts(*lists: Lists, time: Time | None = None) -> list[RestoreCheck]:
+def accounts(*lists: Lists, time: Time | None = None, database: Database | None = None) -> list[RestoreCheck]:
     """The checks of accounts of one process. A last one has no list."""
     checks = []
+    database = database or Database()
     for place, provider in enumerate([*lists, Lists(away=1000)]):
-        given: dict[str, Any] = {"gateway": Database(), "provider": provider, "outage": Outage()}
+        given: dict[str, Any] = {"gateway": database, "provider": provider, "outage": Outage()}
         plan = Plan("sinch", f"plan {place}", "h", "c", None, 600)
         checks.append(RestoreCheck(**given, plan=plan, deadline=5, has_list=place < len(lists), clock=time or Time()))
     for check in checks:
@@ -132,3 +143,18 @@ async def test_outage_during_a_reading_makes_it_worthless() -> None:
     assert not await reading
     assert await all_allowed([first, last]) == [True, True]
     assert lists.readings == 3
+
+
+@pytest.mark.parametrize(("is_old", "noted"), [(False, 3), (True, 1)])
+async def test_turns_without_a_claim_are_noted(is_old: bool, noted: int) -> None:
+    """Every ten seconds, and never again where the database has an older schema."""
+    time, database = Time(), Database(is_old=is_old)
+    waiting, other = accounts(Lists(away=1000), time=time, database=database)
+
+    for _ in range(25):
+        assert not await waiting.allows_claims()
+        time.now += 1
+
+    assert database.noted == ["plan 0"] * noted
+    assert await other.allows_claims()
+    assert database.noted == ["plan 0"] * noted

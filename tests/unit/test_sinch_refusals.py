@@ -229,7 +229,7 @@ def test_an_unanswered_question_says_why(status: int, why: Refusal | None, wait:
     error = unanswered(Answer(status, {"retry-after": "4"}, b"<html>"), "batches")
 
     assert (error.why, error.http_status, error.retry_after) == (why, status, wait)
-    assert error.error == f"batches: HTTP {status}"
+    assert error.error == f"HTTP {status}, when asked for the list of batches"
 
 
 def test_password_echoed_by_provider_is_not_kept() -> None:

@@ -171,9 +171,9 @@ class SinchClient:
         try:
             return await http.get(f"{self._path}/{path}", params, deadline=deadline)
         except NeverSent as error:
-            raise ProviderError(f"{path}: no connection: {error}", why=Refusal.UNREACHABLE) from error
+            raise ProviderError(f"{refusals.asked_for(path)}: no connection: {error}", why=Refusal.UNREACHABLE) from error
         except Exception as error:
-            raise ProviderError(f"{path}: no answer: {describe(error)}") from error
+            raise ProviderError(f"{refusals.asked_for(path)}: no answer: {describe(error)}") from error
 
 
 def _window(start: datetime, end: datetime) -> dict[str, str]:

@@ -50,7 +50,7 @@ def _advice(error: ProviderError) -> str:
     if error.why is Refusal.UNREACHABLE or error.http_status is None:
         return "check the network of this machine, SINCH_REGION and SINCH_BASE_URL"
     if error.http_status == 401:
-        return "check SINCH_API_TOKEN: it is not the token of SINCH_SERVICE_PLAN_ID in this region"
+        return "check SINCH_API_TOKEN and SINCH_SERVICE_PLAN_ID: Sinch knows no such plan with this token in this region"
     if error.http_status == 429:
         return "the plan sends as fast as it may; ask again"
     setting = refusals.SETTINGS.get(error.http_status)

@@ -179,4 +179,4 @@ def _count(raw: msgspec.Raw) -> int | None:
 def _unreadable(answer: Answer, what: str, why: str) -> ProviderError:
     """A page of a proxy says nothing, so only what looks like Sinch's own answer is given along."""
     body = answer.body if answer.body is not None and answer.body.lstrip()[:1] == b"{" else None
-    return ProviderError(f"{what}: unreadable: {why}"[:200], http_status=answer.status, unreadable=body)
+    return ProviderError(f"{refusals.asked_for(what)}: unreadable: {why}"[:200], http_status=answer.status, unreadable=body)

@@ -92,8 +92,13 @@ RULES: Final[tuple[Rule, ...]] = (
 """Why Sinch refused a request, by HTTP status, code and words. The first row that matches counts."""
 
 
-SETTINGS: Final = {401: "SINCH_API_TOKEN", 404: "SINCH_SERVICE_PLAN_ID", 405: "SINCH_BASE_URL"}
-"""The setting to check after an answer of this status that stops the plan. 402 and 403 are about the account itself."""
+SETTINGS: Final = {
+    401: "SINCH_API_TOKEN and SINCH_SERVICE_PLAN_ID",
+    404: "SINCH_SERVICE_PLAN_ID and SINCH_REGION",
+    405: "SINCH_BASE_URL",
+}
+"""The settings to check after an answer of this status that stops the plan, both where it cannot tell them apart. 402 and 403
+are about the account itself."""
 
 
 def outcome(answer: Answer, sent: Sent) -> Outcome:
@@ -116,15 +121,23 @@ def _why(status: int, found: Problem, sent: Sent) -> Refusal:
     return next(rule.why for rule in RULES if rule.matches(status, found, sent))
 
 
+def asked_for(path: str) -> str:
+    """What a question is about, in words."""
+    if path in _LISTS:
+        return _LISTS[path]
+    batch, _, report = path.removeprefix("batches/").partition("/")
+    return f"the delivery report of batch {batch}" if report else f"batch {batch}"
+
+
 def unanswered(answer: Answer, what: str) -> ProviderError:
-    """The error for a question whose answer is not a 200 that can be read."""
+    """The error for a question whose answer is not a 200 that can be read. ``what`` is the path of the question."""
     status = answer.status
     if not 400 <= status < 600:
-        return ProviderError(f"{what}: HTTP {status}, not a readable answer", http_status=status)
+        return ProviderError(f"{asked_for(what)}: HTTP {status}, not a readable answer", http_status=status)
     found = problem(answer.body)
     why = _why(status, found, Sent(default_sender=False, callback_url=False, reports=False)) if status < 500 else None
     return ProviderError(
-        f"{what}: {_error(status, found)}",
+        f"{_error(status, found)}, when asked for {asked_for(what)}",
         # A question has no recipient and no text, so other refusals are about this question alone.
         why=why if why in (Refusal.THROTTLED, Refusal.ACCOUNT) else None,
         http_status=status,
@@ -135,3 +148,10 @@ def unanswered(answer: Answer, what: str) -> ProviderError:
 def _error(status: int, found: Problem) -> str:
     said = ": ".join(part for part in (found.code, found.text) if part)
     return f"HTTP {status} {said}" if said else f"HTTP {status}"
+
+
+_LISTS: Final = {
+    "batches": "the list of batches",
+    "delivery_reports": "delivery reports",
+    "inbounds": "inbound messages",
+}

@@ -86,8 +86,9 @@ RULES: Final[tuple[Rule, ...]] = (
 """Why Vonage refused a request, by HTTP status, title and parameter. The first row that matches counts."""
 
 
-SETTINGS: Final = {401: "VONAGE_PRIVATE_KEY", 404: "VONAGE_BASE_URL", 405: "VONAGE_BASE_URL"}
-"""The setting to check after an answer of this status that stops the plan. 402 and 403 are about the account itself."""
+SETTINGS: Final = {401: "VONAGE_PRIVATE_KEY and VONAGE_APPLICATION_ID", 404: "VONAGE_BASE_URL", 405: "VONAGE_BASE_URL"}
+"""The settings to check after an answer of this status that stops the plan, both where it cannot tell them apart. 402 and 403
+are about the account itself."""
 
 
 def outcome(answer: Answer, sent: Sent) -> Outcome:

@@ -14,6 +14,7 @@ from jobs.gateway.campaigning import Campaigning, Form, Imported, Line, RefusedL
 from jobs.gateway.errors import GatewayError, GatewayUnavailable
 from jobs.gateway.operating import Operating
 from jobs.lists.csv_rows import NotATable
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
 from scheduler.commands import members
 from scheduler.commands.members import NotMembers
@@ -78,7 +79,8 @@ class _Stage:
 
     def progress(self) -> str:
         if self.writes:
-            return f"{self.written} of {self.staged} lines were imported, and perhaps more; the same file may be imported again"
+            of = f"{counted(self.staged, 'line')} {'was' if self.staged == 1 else 'were'}"
+            return f"{self.written:,} of {of} imported, and perhaps more; the same file may be imported again"
         return "nothing was imported"
 
 

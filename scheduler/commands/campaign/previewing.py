@@ -12,9 +12,10 @@ from rich.text import Text
 
 from jobs.gateway.campaigning import PreviewRow
 from jobs.gateway.operating import Operating
+from jobs.runtime.counts import counted
 from jobs.runtime.masking import mask, scrub
 from scheduler.commands.campaign import costs, countries
-from scheduler.commands.operator import console, counted, operate, say_json
+from scheduler.commands.operator import console, operate, say_json
 from scheduler.commands.times import all_in_utc
 
 _STATUS: Final = {

@@ -6,9 +6,10 @@ import typer
 
 from jobs.gateway.campaigning import Switched
 from jobs.gateway.operating import Operating
+from jobs.runtime.counts import are, counted
 from jobs.runtime.masking import scrub
 from scheduler.commands.campaign import costs, countries
-from scheduler.commands.operator import Failed, agreed, console, counted, operate, say_json
+from scheduler.commands.operator import Failed, agreed, console, operate, say_json
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The campaign.")]
@@ -90,11 +91,11 @@ def _say(name: str, switched: Switched, *, as_json: bool, **more: object) -> Non
     was = "it was already" if switched.was == switched.status else f"it was {switched.was}"
     parts = [f"{name} is {switched.status} ({was})"]
     if switched.status == "ended":
-        parts.append(f"{switched.cancelled:,} waiting messages cancelled")
+        parts.append(f"{counted(switched.cancelled, 'waiting message')} cancelled")
     elif switched.status == "paused":
         parts.append("nothing more goes out until it is started again")
         if switched.waiting:
-            parts.append(f"{switched.waiting:,} messages that are due are held")
+            parts.append(f"{counted(switched.waiting, 'due message')} {are(switched.waiting)} held")
     if switched.sending:
         parts.append(f"{switched.sending:,} in a request already")
     typer.echo("; ".join(parts))

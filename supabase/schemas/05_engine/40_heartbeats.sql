@@ -103,6 +103,14 @@ begin
 end
 $$;
 
+-- Called by a dispatch job that may not claim yet, such as with a wrong token: its turns are a sign of life.
+-- They count for no process, because routes, texts and previews ask which processes claim.
+create function public.outbox_note_waiting(p_provider text, p_plan text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$
+  select outbox_engine.record_heartbeat('waiting', p_provider, p_plan, '')
+$$;
+
 -- Called by a process that ends in order, after its last claim.
 create function public.outbox_end_process(p_worker text) returns void
 language sql security definer set search_path = pg_catalog, pg_temp
@@ -172,9 +180,11 @@ $$;
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_ping,
+  public.outbox_note_waiting,
   public.outbox_end_process
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_ping,
+  public.outbox_note_waiting,
   public.outbox_end_process
 to service_role;

@@ -28,8 +28,8 @@ as $$
   from outbox_engine.matching_plans(p_provider, p_plan) m
 $$;
 
--- A pause as operators see it; `until` is null where it lasts until an operator ends it. `probing`: the
--- time of an account pause has run, and it lets one probe through.
+-- A pause as operators see it; `until` is null where it lasts until an operator ends it, and where it is
+-- over. `probing`: it is over, and messages go to the plan one at a time until the provider accepts one.
 create function outbox_engine.pause_json(
   p_provider text, p_plan text, p_kind text, p_reason text, p_since timestamptz, p_until timestamptz,
   p_now timestamptz
@@ -42,7 +42,7 @@ as $$
     'kind', p_kind,
     'reason', p_reason,
     'since', p_since,
-    'until', case when p_until < outbox_engine.endless() then p_until end,
+    'until', case when p_until > p_now and p_until < outbox_engine.endless() then p_until end,
     'probing', p_until <= p_now
   )
 $$;

@@ -232,7 +232,7 @@ as $$
 $$;
 
 -- The last heartbeat of each job within a day, the processes that claimed in the last ten minutes and have
--- not ended, and alarms.
+-- not ended, and alarms. The dispatch job runs while it may not claim, too.
 create function outbox_engine.processes_json(p_now timestamptz) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -240,10 +240,11 @@ as $$
     'jobs', (
       select coalesce(jsonb_agg(to_jsonb(t) order by t.job, t.provider, t.plan), '[]')
       from (
-        select job, provider, plan, max(at) as at,
-          greatest(0, extract(epoch from p_now - max(at))) as seconds_ago
-        from outbox_engine.heartbeats
-        group by job, provider, plan
+        select x.job, h.provider, h.plan, max(h.at) as at,
+          greatest(0, extract(epoch from p_now - max(h.at))) as seconds_ago
+        from outbox_engine.heartbeats h
+        cross join lateral (select case h.job when 'waiting' then 'dispatch' else h.job end as job) x
+        group by x.job, h.provider, h.plan
       ) t
     ),
     'processes', (

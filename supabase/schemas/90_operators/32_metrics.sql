@@ -94,9 +94,11 @@ begin
     'ticks', (
       select coalesce(jsonb_agg(to_jsonb(t)), '[]')
       from (
-        select job, plan, extract(epoch from max(at)) as at
-        from outbox_engine.heartbeats
-        group by job, plan
+        select x.job, h.plan, extract(epoch from max(h.at)) as at
+        from outbox_engine.heartbeats h
+        -- The dispatch job runs while it may not claim, too.
+        cross join lateral (select case h.job when 'waiting' then 'dispatch' else h.job end as job) x
+        group by x.job, h.plan
       ) t
     )
   );

@@ -36,7 +36,8 @@ as $$
   select case
     when not exists (
       select from outbox_engine.heartbeats h
-      where h.job in ('recover', 'reconcile', 'inbound') and h.provider = p_provider and h.plan = p_plan
+      where h.job in ('waiting', 'recover', 'reconcile', 'inbound')
+        and h.provider = p_provider and h.plan = p_plan
         and h.at > p_now - interval '90 seconds'
         and not exists (
           select from outbox_engine.heartbeats d

@@ -14,7 +14,7 @@ $$;
 -- The pause that stops a plan, if any: the one that lasts longest. A pause after a restore stops all plans.
 -- A throttled plan pauses for a second again and again, and a provider that cannot be reached is tried
 -- between two pauses: such pauses count from ten seconds on, until a minute after their end, unless a request
--- is accepted meanwhile.
+-- is accepted meanwhile. The caller tells a pause that is over from one that lasts.
 create function outbox_engine.stopping_pause(p_provider text, p_plan text, p_now timestamptz)
 returns setof outbox_engine.plan_pauses
 language sql stable set search_path = pg_catalog, pg_temp
@@ -33,12 +33,14 @@ as $$
   limit 1
 $$;
 
--- The plans that are expected to send, and what keeps each from it (`code`, null for nothing): its pause, a
--- process that does not claim because it cannot read the provider's list, or no process. Expected are plans
--- with a process, plans of which a process fell silent within a day, and plans of a route.
+-- The plans that are expected to send, and what keeps each from it (`code`, null for nothing): its pause
+-- (`paused`), a pause that is over while no request was accepted since (`trying`), a process that does not
+-- claim because it cannot read the provider's list, or no process. `sign_at` is the last sign of any job of
+-- the plan. Expected are plans with a process, plans of which a process fell silent within a day, and plans
+-- of a route.
 create function outbox_engine.plan_states(p_every interval, p_now timestamptz)
 returns table (
-  provider text, plan text, is_alive boolean, code text, heard_at timestamptz,
+  provider text, plan text, is_alive boolean, code text, heard_at timestamptz, sign_at timestamptz,
   pause outbox_engine.plan_pauses
 )
 language sql stable set search_path = pg_catalog, pg_temp
@@ -51,11 +53,11 @@ as $$
     where h.job = 'dispatch'
     order by h.provider, h.plan, is_sending desc, coalesce(h.ended_at, h.at) desc
   ),
-  -- Other jobs of a plan go on while it may not claim.
+  -- Other jobs of a plan go on while it may not claim, and so do the turns of its dispatch job.
   others as (
     select h.provider, h.plan, max(h.at) as at
     from outbox_engine.heartbeats h
-    where h.job in ('recover', 'reconcile', 'inbound') and h.at > p_now - interval '90 seconds'
+    where h.job in ('waiting', 'recover', 'reconcile', 'inbound')
     group by h.provider, h.plan
   ),
   named as (
@@ -68,10 +70,9 @@ as $$
     select x.provider, x.plan, coalesce(d.is_sending, false) as is_sending, d.heard_at,
       coalesce(d.has_ended, false) as has_ended,
       -- They may tick a moment after the last claim of their process.
-      coalesce(o.at > coalesce(
-        d.heard_at + make_interval(secs => case when d.has_ended then 2 else 30 end), '-infinity'
-      ), false) as is_up,
-      n.plan is not null as is_named
+      coalesce(o.at > greatest(p_now - interval '90 seconds',
+        d.heard_at + make_interval(secs => case when d.has_ended then 2 else 30 end)), false) as is_up,
+      greatest(d.heard_at, o.at) as sign_at, n.plan is not null as is_named
     from (
       select d.provider, d.plan from dispatchers d
       union select o.provider, o.plan from others o
@@ -85,10 +86,11 @@ as $$
   select k.provider, k.plan, k.is_sending or w.is_waiting,
     case
       when not (k.is_sending or w.is_waiting) then 'no_process'
-      when p.plan is not null then 'paused'
+      when p.until > p_now then 'paused'
+      when p.plan is not null then 'trying'
       when not k.is_sending then 'not_claiming'
     end,
-    k.heard_at, p
+    k.heard_at, k.sign_at, p
   from known k
   left join lateral outbox_engine.stopping_pause(k.provider, k.plan, p_now) p on true
   -- A pause that began since the last claim is of a process that asked the provider before it claims.
@@ -172,10 +174,11 @@ $$;
 -- - `works`: whether all that is due goes out
 --
 -- - `code`, `since`, `until`: what is wrong, since when, and until when where that is known. `never_ran`,
---   `stopped`, `no_scheduler`, `unbound`, `paused`, `not_claiming`, `no_process`, `daily_cap`, `stalled`,
---   `held`, `stranded`
+--   `stopped`, `no_scheduler`, `unbound`, `paused`, `trying`, `not_claiming`, `no_process`, `daily_cap`,
+--   `stalled`, `held`, `stranded`
 --
--- - `plans`: those that are expected to send, each with its `code` and its pause
+-- - `plans`: those that are expected to send, each with its `code`, its pause, and beside a pause the last
+--   sign of a process, `sign_at`
 --
 -- - `held`: messages that are held because of the default sender or a setting
 create function public.outbox_verdict(
@@ -199,13 +202,15 @@ begin
     coalesce(array_agg(outbox_engine.plan_name(s.provider, s.plan)) filter (where s.code is null), '{}'),
     coalesce(jsonb_agg(
       jsonb_build_object('provider', s.provider, 'plan', s.plan, 'code', s.code,
-        'since', case when s.code <> 'paused' then s.heard_at end)
-      || case when s.code = 'paused' then outbox_engine.pause_json(s.provider, s.plan, (s.pause).kind,
-        (s.pause).reason, (s.pause).since, (s.pause).until, v_now) else '{}' end
+        'since', case when s.code is not null then s.heard_at end)
+      || case when s.code in ('paused', 'trying') then outbox_engine.pause_json(s.provider, s.plan,
+        (s.pause).kind, (s.pause).reason, (s.pause).since, (s.pause).until, v_now)
+        || jsonb_build_object('sign_at', s.sign_at) else '{}' end
       order by s.provider, s.plan), '[]')
   into v_alive, v_able, v_plans
   from outbox_engine.plan_states(v_every, v_now) s;
-  v_bad := jsonb_path_query_first(v_plans, '$[*] ? (@.code == "paused" || @.code == "not_claiming")');
+  v_bad := jsonb_path_query_first(
+    v_plans, '$[*] ? (@.code == "paused" || @.code == "trying" || @.code == "not_claiming")');
 
   if v_alive = 0 then
     v_why := outbox_engine.silence_json();

@@ -1,0 +1,13 @@
+"""Counts in words: every screen and every line writes them alike."""
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: ``0 lines``, ``1 line``, ``2,000 lines``, ``2 batches``, ``2 replies``."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {f'{noun[:-1]}ies' if noun.endswith('ly') else f'{noun}es' if noun.endswith('ch') else f'{noun}s'}"
+
+
+def are(count: int) -> str:
+    """The verb that goes with a count: ``1 line is``, ``2 lines are``."""
+    return "is" if count == 1 else "are"
