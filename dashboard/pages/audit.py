@@ -35,6 +35,7 @@ ACTIONS: Final = {
     "set_event_endpoint": "changed an event endpoint", "remove_event_endpoint": "removed an event endpoint",
     "rotate_event_secret": "renewed an event secret", "switch_campaign": "switched a campaign",
     "import_members": "imported members", "bind": "bound the project", "erase_records": "erased a person",
+    "erase_bulk_filters": "erased a person from a bulk action",
 }  # fmt: skip
 _OF_PLANS: Final = frozenset({"pause", "resume", "resume_restored", "pin_plan", "forget_plan"})
 
@@ -73,6 +74,7 @@ async def show(visit: Visit) -> Response:
         actions=ACTIONS,
         windows=WINDOWS,
         is_later="before" in visit.query,
+        read_to=page.read_to,
         older=None if page.before is None else visit.url("/audit", **query, before=page.before),
     )
 

@@ -6,6 +6,7 @@ The role is ``app_metadata.outbox`` (``viewer`` or ``operator``), which only the
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -90,7 +91,7 @@ class SupabaseWay:
         except httpx.HTTPError as error:
             log.warning("auth.unavailable", error=type(error).__name__)
             return person
-        if answer.status_code not in {200, 404}:
+        if answer.status_code != 200 and not _has_no_user(answer):
             log.warning("auth.unavailable", status=answer.status_code)
             return person
         now_is = _person(answer.json()) if answer.status_code == 200 else None
@@ -138,9 +139,23 @@ def _person(user: Mapping[str, Any]) -> Person | None:
     metadata = user.get("app_metadata")
     given = metadata.get("outbox") if isinstance(metadata, dict) else None
     role = _ROLES.get(given) if isinstance(given, str) else None
-    if role is None or user.get("banned_until") or user.get("is_anonymous"):
+    if role is None or _is_banned(user) or user.get("is_anonymous"):
         return None
     return Person(str(user.get("email") or user["id"]), role, str(user["id"]))
+
+
+def _is_banned(user: Mapping[str, Any]) -> bool:
+    """Auth keeps the time of a ban that has ended."""
+    until = user.get("banned_until")
+    try:
+        return bool(until) and datetime.fromisoformat(str(until)) > datetime.now(UTC)
+    except (ValueError, TypeError):
+        return True
+
+
+def _has_no_user(answer: httpx.Response) -> bool:
+    """Whether Auth says that the account is gone. A proxy and Supabase Lite answer 404 to paths that they do not know."""
+    return answer.status_code == 404 and "user not found" in answer.text.lower().replace("_", " ")
 
 
 def _level(token: str) -> str:
