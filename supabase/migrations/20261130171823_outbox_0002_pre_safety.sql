@@ -17475,7 +17475,8 @@ begin
   planned := 0;
   while before > p_lowest and planned < p_stretch loop
     v_id := (select max(o.id) from public.outbox o where o.id < before and o.id >= p_lowest);
-    v_from := greatest(outbox_engine.block_of(v_id)::bigint << 13, p_lowest);
+    v_from := greatest(
+      outbox_engine.block_of(v_id)::bigint << 13, p_lowest, v_id - (p_stretch - planned) + 1);
     if v_id is not null then
       ranges := ranges || row(v_from, v_id, null)::outbox_engine.id_range;
       planned := planned + v_id - v_from + 1;
@@ -17531,7 +17532,7 @@ begin
       fetch v_blocks into b;
     end if;
     r.first_id := greatest(r.first_id, p_lowest);
-    r.last_id := least(r.last_id, p_before - 1);
+    r.last_id := case when r.last_id >= p_before then p_before - 1 else r.last_id end;
     if r.first_id <= r.last_id then
       ranges := ranges || r;
       v_known := v_known + coalesce(r.messages, 0);
