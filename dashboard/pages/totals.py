@@ -48,13 +48,13 @@ async def spans(visit: Visit, now: datetime) -> tuple[Span, ...]:
         counted = await browsing.delivery_figures(midnight, midnight + timedelta(days=1), "all") if today.is_more else ()
     except GatewayError:
         return ()
-    note = f"of the newest {_COUNTED:,} messages" if hour.is_more else "inserted since then"
+    note = f"of the newest {_COUNTED:,} messages" if hour.is_more else "messages inserted"
     last = Span("hour", "Last hour", note, _totals(hour.statuses, {"within": "1h"}, is_part=hour.is_more))
     since = {"from": midnight.isoformat()}
     if today.is_more:
         statuses = counted[0].statuses if counted else {}
-        return last, Span("today", "Today", "due since midnight UTC, counted once a minute", _totals(statuses, since))
-    return last, Span("today", "Today", "inserted since midnight UTC", _totals(today.statuses, since))
+        return last, Span("today", "Today", "messages due since midnight UTC, counted once a minute", _totals(statuses, since))
+    return last, Span("today", "Today", "messages inserted since midnight UTC", _totals(today.statuses, since))
 
 
 def _totals(statuses: Mapping[str, int], since: Mapping[str, str], *, is_part: bool = False) -> tuple[Total, ...]:
