@@ -17960,25 +17960,29 @@ $$;
 
 create function outbox_engine.delay_quantile(p_counts bigint[], p_share double precision)
 returns double precision
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  with bounds as (
-    select outbox_engine.delay_bounds() as upper
-  ),
-  buckets as (
-    select c.place, c.messages, sum(c.messages) over (order by c.place) as up_to,
-      sum(c.messages) over () * p_share as wanted
-    from unnest(p_counts) with ordinality c (messages, place)
-    where c.messages > 0
-  )
-  select lower.bound + coalesce(
-    (b.upper[k.place] - lower.bound) * (k.wanted - (k.up_to - k.messages)) / k.messages, 0)
-  from buckets k
-  cross join bounds b
-  cross join lateral (select coalesce(b.upper[k.place - 1], 0) as bound) lower
-  where k.up_to >= k.wanted
-  order by k.place
-  limit 1
+declare
+  v_upper constant double precision[] := outbox_engine.delay_bounds();
+  v_lower double precision := 0;
+  v_all double precision := 0;
+  v_up_to double precision := 0;
+begin
+  for n in 1 .. cardinality(p_counts) loop
+    v_all := v_all + coalesce(p_counts[n], 0);
+  end loop;
+  for n in 1 .. cardinality(p_counts) loop
+    if p_counts[n] > 0 then
+      v_up_to := v_up_to + p_counts[n];
+      if v_up_to >= v_all * p_share then
+        return v_lower + coalesce(
+          (v_upper[n] - v_lower) * (v_all * p_share - (v_up_to - p_counts[n])) / p_counts[n], 0);
+      end if;
+    end if;
+    v_lower := v_upper[n];
+  end loop;
+  return null;
+end
 $$;
 
 create function outbox_engine.summed_figures(
@@ -18419,7 +18423,10 @@ end
 $$;
 
 create function public.outbox_list_audit(p_filter jsonb, p_before bigint, p_most integer) returns jsonb
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer
+-- In the order of the ids, as far as entries are needed.
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off
 as $$
 declare
   v_filter constant jsonb := coalesce(outbox_engine.given_json(p_filter), '{}');
@@ -18447,7 +18454,7 @@ begin
   v_found := array(
     select a.entry
     from (
-      select x as entry
+      select x.id, x as entry
       from outbox_engine.audit x
       where x.id < v_before and x.id > v_lowest
       order by x.id desc
@@ -18460,7 +18467,7 @@ begin
         not v_filter ? 'target' or coalesce(position(v_filter ->> 'target' in (a.entry).target) > 0, false))
       and coalesce((a.entry).at >= v_since, true)
       and coalesce((a.entry).at < v_until, true)
-    order by (a.entry).id desc
+    order by a.id desc
     limit v_most + 1);
   if cardinality(v_found) > v_most then
     v_last := v_found[v_most];

@@ -4,25 +4,29 @@
 -- Within a bucket they are taken to be spread evenly. In the last one, which has no end, it is the beginning.
 create function outbox_engine.delay_quantile(p_counts bigint[], p_share double precision)
 returns double precision
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  with bounds as (
-    select outbox_engine.delay_bounds() as upper
-  ),
-  buckets as (
-    select c.place, c.messages, sum(c.messages) over (order by c.place) as up_to,
-      sum(c.messages) over () * p_share as wanted
-    from unnest(p_counts) with ordinality c (messages, place)
-    where c.messages > 0
-  )
-  select lower.bound + coalesce(
-    (b.upper[k.place] - lower.bound) * (k.wanted - (k.up_to - k.messages)) / k.messages, 0)
-  from buckets k
-  cross join bounds b
-  cross join lateral (select coalesce(b.upper[k.place - 1], 0) as bound) lower
-  where k.up_to >= k.wanted
-  order by k.place
-  limit 1
+declare
+  v_upper constant double precision[] := outbox_engine.delay_bounds();
+  v_lower double precision := 0;
+  v_all double precision := 0;
+  v_up_to double precision := 0;
+begin
+  for n in 1 .. cardinality(p_counts) loop
+    v_all := v_all + coalesce(p_counts[n], 0);
+  end loop;
+  for n in 1 .. cardinality(p_counts) loop
+    if p_counts[n] > 0 then
+      v_up_to := v_up_to + p_counts[n];
+      if v_up_to >= v_all * p_share then
+        return v_lower + coalesce(
+          (v_upper[n] - v_lower) * (v_all * p_share - (v_up_to - p_counts[n])) / p_counts[n], 0);
+      end if;
+    end if;
+    v_lower := v_upper[n];
+  end loop;
+  return null;
+end
 $$;
 
 -- The sums of `hourly_figures` in these hours for each of `p_splits`, of which the table is read once. A
