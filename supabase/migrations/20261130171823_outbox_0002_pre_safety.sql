@@ -17996,20 +17996,24 @@ begin
   return query execute
     'with h as materialized ('
     || ' select case $3 when ''day'' then date_trunc(''day'', x.hour, $4) else x.hour end as at, x.country,'
-    || '  x.plan, x.status_code::text as code, x.status, x.delay, sum(x.messages) as messages,'
-    || '  sum(x.parts) as parts'
+    || '  x.plan, x.status_code, x.status, x.delay, x.messages, x.parts'
     || ' from outbox_engine.hourly_figures x'
     || ' where x.hour >= date_trunc(''hour'', $1, ''UTC'') and x.hour < $2'
-    || ' group by 1, 2, 3, 4, 5, 6'
+    -- All hours together are few rows, from which the splits without a time are made.
+    || '), a as materialized ('
+    || ' select $1 as at, h.country, h.plan, h.status_code, h.status, h.delay,'
+    || '  sum(h.messages)::bigint as messages, sum(h.parts)::bigint as parts'
+    || ' from h group by 2, 3, 4, 5, 6'
     || ') ' || (
       select string_agg(format(
-        'select %L, %s, %s, h.status, h.delay, sum(h.messages)::bigint, sum(h.parts)::bigint'
-          || ' from h group by 1, 2, 3, 4, 5',
-        s, case when s like 'time%' then 'h.at' else '$1' end,
+        'select %L, x.at, %s, x.status, x.delay, sum(x.messages)::bigint, sum(x.parts)::bigint'
+          || ' from %s x group by 1, 2, 3, 4, 5',
+        s,
         case split_part(s, ' ', 2)
-          when 'country' then 'h.country' when 'plan' then 'h.plan' when 'code' then 'h.code'
+          when 'country' then 'x.country' when 'plan' then 'x.plan' when 'code' then 'x.status_code::text'
           else 'null::text'
-        end), ' union all ')
+        end,
+        case when s like 'time%' then 'h' else 'a' end), ' union all ')
       from unnest(p_splits) s
     )
   using p_since, p_until, p_unit, p_zone;
