@@ -21,7 +21,7 @@ QUESTIONS = {
     "inserts": "what does an insert cost an app?",
     "size": "what does a claim cost in small and in large tables?",
     "operations": "how long do an operator's and an app's calls take in big tables?",
-    "dashboard": "how long do the dashboard's calls take in a big table?",
+    "dashboard": "how long do the dashboard's screens take in a big table?",
     "campaigns": "how fast does a campaign make its messages, and who waits meanwhile?",
     "footprint": "how much memory do the processes take, and how fast do they start?",
     "clients": "what does one request to a provider cost, by HTTP client?",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import LiteralString
 from uuid import uuid4
 
 import psycopg
@@ -118,12 +119,12 @@ def _growth(figures: list[Figure]) -> Iterator[Figure]:
                 yield Figure(case, f"{step}, growth", "", (median / medians[first],), _MOST_GROWTH, at_most=True)
 
 
-def grow(db: Connection, rows: int, size: int) -> None:
-    """Fill the tables from ``rows`` to ``size`` finished messages."""
+def grow(db: Connection, rows: int, size: int, history: LiteralString = _HISTORY) -> None:
+    """Fill the tables from ``rows`` to ``size`` finished messages, which ``history`` inserts."""
     with db.transaction():
         db.execute("set local session_replication_role = replica")
         [[after]] = db.execute("select coalesce(max(id), 0) from public.outbox").fetchall()
-        db.execute(_HISTORY, {"first": rows, "last": size - 1})
+        db.execute(history, {"first": rows, "last": size - 1})
         db.execute(_MEMBERS, {"after": after})
         db.execute(_DISPATCHES, {"after": after})
         db.execute(_TRAIL, {"after": after})
@@ -163,23 +164,28 @@ def _round(db: Connection) -> Iterator[tuple[str, tuple[float, float]]]:
         "insert into public.outbox (recipient, body) "
         f"select '+1' || (6020000000 + n), 'Your table is ready. See you soon!' from generate_series(1, {DUE}) n"
     )
-    meter = _Meter(db)
+    meter = Meter(db)
     [[claim]] = db.execute(CLAIM, [str(uuid4()), DUE]).fetchall()
-    yield "claim", meter.lap()
+    yield "claim", _per_row(meter)
 
     dispatches: list[dict[str, list[str]]] = claim["dispatches"]  # type: ignore[index]
     ids = [str(dispatch["dispatch_id"]) for dispatch in dispatches]
     db.execute(ACCEPT, [ids, [f"batch {one}" for one in ids]])
-    yield "accept", meter.lap()
+    yield "accept", _per_row(meter)
 
     for one, dispatch in zip(ids, dispatches, strict=True):
         recipients = dispatch["recipients"]
         batches = [f"batch {one}"] * len(recipients)
         db.execute(_RECORD, {"batches": batches, "recipients": recipients, "n": [len(recipients)]})
-    yield "record", meter.lap()
+    yield "record", _per_row(meter)
 
 
-class _Meter:
+def _per_row(meter: "Meter") -> tuple[float, float]:
+    seconds, pages = meter.lap()
+    return seconds / DUE * 1e6, pages / DUE
+
+
+class Meter:
     """The usage of a connection's backend since the last lap."""
 
     def __init__(self, db: Connection) -> None:
@@ -190,10 +196,11 @@ class _Meter:
         self._last = self._now()
 
     def lap(self) -> tuple[float, float]:
+        """Seconds and pages."""
         now = self._now()
         cpu, pages = (new - old for new, old in zip(now, self._last, strict=True))
         self._last = now
-        return cpu / DUE * 1e6, pages / DUE
+        return cpu, pages
 
     def _now(self) -> tuple[float, float]:
         self._db.execute("select pg_stat_force_next_flush()")

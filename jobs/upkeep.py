@@ -1,9 +1,8 @@
-"""Expires and prunes rows, logs alarms, and counts messages for the dashboard."""
+"""Expires and prunes rows, and logs alarms."""
 
 import asyncio
 import math
-from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -12,6 +11,7 @@ from jobs.gateway.gateway import Gateway
 from jobs.runtime.job import FALLBACK_INTERVAL_SECONDS, Job
 from jobs.runtime.outage import named
 from jobs.runtime.settings import EngineSettings
+from jobs.runtime.steps import in_steps
 
 log = structlog.get_logger()
 
@@ -21,7 +21,7 @@ _OVERLOOKED_SECONDS: Final = 600.0
 
 
 class Upkeep(Job):
-    """The upkeep job: expiry, retention, alarms and the dashboard's figures. It logs alarms as errors, so that Sentry has them.
+    """The upkeep job: expiry, retention and alarms. It logs alarms as errors, so that Sentry has them.
 
     Every ten minutes it finds due rows that claims pass over. Such rows exist only if they were written past the triggers.
     """
@@ -36,9 +36,8 @@ class Upkeep(Job):
 
     async def tick(self) -> None:
         loop = asyncio.get_running_loop()
-        await _in_steps(self._gateway.run_upkeep, self._settings.kept_days)
+        await in_steps(lambda: self._gateway.run_upkeep(self._settings.kept_days, most=_ROWS_A_STEP))
         await self._log_alarms()
-        await _in_steps(self._gateway.tend_dashboard, self._settings.kept_days)
         # Last, and not soon again if it fails: beside a transaction of many hours it may exceed the timeout of a call.
         now = loop.time()
         if now >= self._overlooked_at + _OVERLOOKED_SECONDS:
@@ -57,16 +56,3 @@ class Upkeep(Job):
             )
         if alarms:
             await self._gateway.acknowledge_alarms(alarms)
-
-
-class _Step(Protocol):
-    async def __call__(self, kept_days: Mapping[str, float | None], *, most: int) -> bool: ...
-
-
-async def _in_steps(step: _Step, kept_days: Mapping[str, float | None]) -> None:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while await step(kept_days, most=_ROWS_A_STEP):
-        # As long as the step took, so that claims and reports have half of the time for themselves.
-        await asyncio.sleep(loop.time() - began)
-        began = loop.time()

@@ -13,6 +13,7 @@ from jobs.campaigns import Campaigns
 from jobs.dispatch import Dispatcher
 from jobs.eventing.client import EventClient
 from jobs.events import Events
+from jobs.figures import Figures
 from jobs.gateway.farewell import Farewell
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.provider_outage import ProviderOutage
@@ -117,6 +118,7 @@ async def build_engine(
             wakings=process.wakings,
             tick_seconds=math.inf if waits_for_rates else _SINGLE_RUN_SECONDS,
         ),
+        Figures(gateway=gateway, settings=settings),
         Upkeep(gateway=gateway, settings=settings),
     ]
     return Engine(

@@ -13,6 +13,8 @@ from tests.stack import Connection
 TABLES = (
     "outbox",
     "outbox_events",
+    "block_figures",
+    "audit",
     "dispatch_members",
     "dispatches",
     "outbox_suppressions",

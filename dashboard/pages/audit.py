@@ -40,6 +40,7 @@ ACTIONS: Final = {
     "finish_adoption": "finished an adoption", "forget_adopted": "left numbers of a batch out of an adoption",
     "prepare_erasure": "began to erase a person", "erase_members": "erased a person's memberships",
     "erase_messages": "erased a person's messages", "erase_records": "erased a person's records",
+    "erase_bulk_filters": "erased a person from a bulk action",
 }  # fmt: skip
 _OF_PLANS: Final = frozenset({"pause", "resume", "resume_restored", "pin_plan", "forget_plan"})
 
@@ -78,6 +79,7 @@ async def show(visit: Visit) -> Response:
         actions=ACTIONS,
         windows=WINDOWS,
         is_later="before" in visit.query,
+        read_to=page.read_to,
         older=None if page.before is None else visit.url("/audit", **query, before=page.before),
     )
 

@@ -1,6 +1,5 @@
-"""Delivery: how much went out, how much of it arrived, and how fast, from the sums that the upkeep job keeps."""
+"""Delivery: how much went out, how much of it arrived, and how fast, from the sums that the figures job keeps."""
 
-import asyncio
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -67,16 +66,8 @@ class Row:
 
 async def show(visit: Visit) -> Response:
     window = _window(visit)
-    asked = visit.operating.browsing.delivery_figures
-    (whole, by_time, status), splits = await asyncio.gather(
-        asyncio.gather(
-            asked(window.since, window.until, "all"),
-            asked(window.since, window.until, window.unit, None, window.zone.key),
-            visit.operating.status(),
-        ),
-        asyncio.gather(*(asked(window.since, window.until, "all", by) for by in _SPLITS.values())),
-    )
-    times = _by_time(by_time, window)
+    report = await visit.operating.browsing.delivery_report(window.since, window.until, window.unit, window.zone.key)
+    times = _by_time(report.times, window)
     return visit.render(
         "delivery.html",
         title="Delivery",
@@ -84,7 +75,7 @@ async def show(visit: Visit) -> Response:
         windows=WINDOWS,
         own=OWN,
         given={name: visit.query[name] for name in _KEYS if name in visit.query},
-        whole=_row("", whole[0], window) if whole else None,
+        whole=None if report.whole is None else _row("", report.whole, window),
         groups=GROUPS,
         undelivered=UNDELIVERED,
         labels=[slot.label for slot in window.slots],
@@ -99,8 +90,8 @@ async def show(visit: Visit) -> Response:
             Series("median (p50)", "go", tuple(None if row is None else row.figure.p50 for row in times)),
             Series("slowest 5 % (p95)", "warn", tuple(None if row is None else row.figure.p95 for row in times)),
         ],
-        splits=[(by, _split(by, figures, window)) for by, figures in zip(_SPLITS, splits, strict=True)],
-        counted_at=max((job.at for job in status.jobs if job.job == "upkeep"), default=None),
+        splits=[(by, _split(by, figures, window)) for by, figures in report.splits.items()],
+        counted_at=report.counted_at,
     )
 
 

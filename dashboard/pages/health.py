@@ -1,6 +1,7 @@
 """Health: plans and their weights, limits, processes, the schema, events, routes, and the state of the database."""
 
 import asyncio
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -9,17 +10,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from dashboard.visit import Visit
-from dashboard.words import counted, messages_today
+from dashboard.words import messages_today
+from jobs.examining import schema, storage
+from jobs.examining.findings import Finding, Mark
+from jobs.gateway import held_words
 from jobs.gateway.doctor import Facts
 from jobs.gateway.errors import GatewayError
 from jobs.gateway.plans import Health, PlanView
 from jobs.gateway.status import PlanLimits, Status
 from jobs.runtime.masking import scrub
-from jobs.runtime.times import ago, all_in_utc
+from jobs.runtime.times import all_in_utc
 from jobs.schema import releases
-from jobs.schema.compatibility import judge
 from jobs.schema.installed import InstalledSchema
-from jobs.schema.releases import BrokenPackage
+from jobs.schema.releases import BrokenPackage, Releases
+from jobs.schema.sources import Sources
 
 _LONGEST: Final = 200
 _LONGEST_REASON: Final = 500
@@ -37,13 +41,7 @@ class PlanRow:
     is_paused: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What was looked at, and what to do if it is not well."""
-
-    tone: str
-    words: str
-    advice: str = ""
+_TONES: Final = {Mark.OK: "good", Mark.WARNING: "warn", Mark.FAILED: "bad", Mark.SKIPPED: "off"}
 
 
 async def show(visit: Visit) -> Response:
@@ -64,10 +62,11 @@ async def show(visit: Visit) -> Response:
         now=status,
         routes=routes,
         senders=senders,
-        schema=_schema(installed),
+        findings=[(one, _TONES[one.mark], scrub(one.found), scrub(one.advice)) for one in findings_of(installed, facts)],
         installed=installed,
-        facts=facts,
-        findings=[] if facts is None else findings_of(facts),
+        is_examined=facts is not None,
+        releases=_releases(),
+        held=[(one, held_words.whose(one), held_words.why(one)) for one in status.held],
     )
 
 
@@ -95,33 +94,6 @@ async def set_weight(visit: Visit) -> Response:
     return visit.redirect("/health")
 
 
-def findings_of(facts: Facts) -> list[Found]:
-    """What is not as it should be in the database, by the facts that `outbox doctor` reads."""
-    objects, storage = facts.objects, facts.storage
-    found = [
-        Found("bad", f"Row level security is off: {', '.join(objects.without_rls)}.", "alter table … enable row level security")
-        if objects.without_rls else None,
-        Found("bad", f"Indexes were not built to their end: {', '.join(objects.invalid_indexes)}.", "reindex each concurrently")
-        if objects.invalid_indexes else None,
-        Found("bad", f"Triggers are disabled: {', '.join(objects.disabled_triggers)}.", "alter table … enable trigger user")
-        if objects.disabled_triggers else None,
-        Found("bad", "Autovacuum is off in this database.", "Switch autovacuum and track_counts on")
-        if not storage.autovacuum else None,
-        Found("bad", f"Autovacuum is off for {', '.join(storage.without_autovacuum)}.", "Reset autovacuum_enabled for each")
-        if storage.without_autovacuum else None,
-        Found("warn", f"More dead rows than live ones: {', '.join(storage.bloated)}.", "vacuum (analyze) each")
-        if storage.bloated else None,
-        Found("warn", f"Open for 10 minutes and more: {counted(storage.open_transactions, 'transaction')}, the longest for "
-              f"{ago(storage.longest_seconds or 0)}: dead rows stay.", "Look at pg_stat_activity")
-        if storage.open_transactions else None,
-        Found("warn", f"Open: {counted(storage.prepared_transactions, 'prepared transaction')}.", "Look at pg_prepared_xacts")
-        if storage.prepared_transactions else None,
-        Found("warn", "The tables are larger than the memory of the database.", "Shorten RETENTION_DAYS or take more memory")
-        if storage.bytes > storage.memory_bytes else None,
-    ]  # fmt: skip
-    return [one for one in found if one is not None]
-
-
 async def _facts(visit: Visit) -> Facts | None:
     """None if the database refuses them or takes too long: the rest of the page does not wait for them."""
     try:
@@ -131,15 +103,31 @@ async def _facts(visit: Visit) -> Facts | None:
         return None
 
 
-def _schema(installed: InstalledSchema | None) -> Found:
+def findings_of(installed: InstalledSchema | None, facts: Facts | None) -> list[Finding]:
+    """What `outbox doctor` concludes from the same facts. Without them only what the versions tell."""
     try:
-        verdict = judge(releases.packaged(), installed)
+        released, sources = _released()
     except BrokenPackage as error:
-        return Found("bad", str(error))
-    newest = 0 if installed is None else installed.newest
-    if not verdict.message:
-        return Found("good", f"Version {newest}, as this package needs it.")
-    return Found("warn" if verdict.allows_work else "bad", verdict.message)
+        return [schema.find.failed(str(error))]
+    versions = schema.versions(released, installed)
+    if facts is None or (versions is not None and versions.mark is Mark.FAILED):
+        return [] if versions is None else [versions]
+    return [*schema.whole(released, sources, installed, facts), *storage.whole(facts.storage)]
+
+
+@functools.cache
+def _released() -> tuple[Releases, Sources]:
+    """The schema of this process, which does not change while it runs. Raises BrokenPackage."""
+    found = releases.packaged()
+    return found, Sources.read(found)
+
+
+def _releases() -> dict[int, str]:
+    """The release that brought each version of the schema. Empty where the package is broken, which a finding says."""
+    try:
+        return {one.number: one.release for one in _released()[0].versions}
+    except BrokenPackage:
+        return {}
 
 
 def _row(plan: PlanView, status: Status) -> PlanRow:

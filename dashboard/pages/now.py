@@ -1,18 +1,18 @@
 """Now: whether messages go out, what waits, which plans are paused, and what ran when."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from starlette.responses import Response
 
+from dashboard.pages.totals import spans
 from dashboard.visit import Visit
-from dashboard.words import ANY_FAILURE, messages_today
+from dashboard.words import messages_today
 from jobs.gateway import pause_words
 from jobs.gateway.alarms import setting_of
-from jobs.gateway.errors import FunctionMissing, GatewayError
-from jobs.gateway.status import Figure, RaisedAlarm, Status
+from jobs.gateway.errors import FunctionMissing
+from jobs.gateway.status import RaisedAlarm, Status
 from jobs.gateway.verdict import SENDING, Verdict
 from jobs.runtime.masking import scrub
 from jobs.runtime.times import all_in_utc
@@ -49,16 +49,6 @@ class JobNow:
     is_late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """A count with the query of the messages behind it."""
-
-    name: str
-    count: int
-    statuses: str
-    tone: str
-
-
 async def show(visit: Visit) -> Response:
     status = await visit.operating.status()
     verdict = await _verdict(visit)
@@ -75,7 +65,7 @@ async def show(visit: Visit) -> Response:
         plans=plans_now(status, verdict),
         jobs=[_job(one.job, f"{one.provider} {one.plan}".strip(), one.at, one.seconds_ago) for one in status.jobs],
         alarms=[(alarm, alarm_words(alarm)) for alarm in status.alarms[:_ALARMS]],
-        totals=await _today(visit),
+        spans=await spans(visit, status.at),
     )
 
 
@@ -145,21 +135,3 @@ async def _verdict(visit: Visit) -> Verdict:
         return await visit.operating.verdicts.ask(project=visit.services.project)
     except FunctionMissing as error:
         return Verdict.unknown("schema", str(error))
-
-
-async def _today(visit: Visit) -> tuple[Total, ...]:
-    """Messages that were due today (UTC). None at all if a busy database does not count them in time."""
-    try:
-        figures = (await visit.operating.daily_figures(days=1)).figures
-    except GatewayError:
-        return ()
-    return (
-        Total("sent", _sum(figures, ("sent", "dispatched", "delivered")), "sent,dispatched,delivered", "go"),
-        Total("delivered", _sum(figures, ("delivered",)), "delivered", "good"),
-        Total("not delivered", _sum(figures, ANY_FAILURE.split(",")), ANY_FAILURE, "bad"),
-        Total("unknown", _sum(figures, ("unknown",)), "unknown", "warn"),
-    )
-
-
-def _sum(figures: Iterable[Figure], statuses: Iterable[str]) -> int:
-    return sum(one.messages for one in figures if one.status in statuses)

@@ -93,7 +93,11 @@ async def import_list(visit: Visit) -> Response:
         return _import_page(visit, form, None, problem=scrub(f"The list cannot be read: {error}."))
     partial = form.get("partial") == "yes"
     if form.get("sure") != "yes" or not reading.suppressions or (reading.refused and not partial):
-        return _import_page(visit, form, reading)
+        numbers = [one.recipient for one in reading.suppressions]
+        known = 0
+        for first in range(0, len(numbers), _AT_ONCE):
+            known += await visit.operating.browsing.known_suppressions(numbers[first : first + _AT_ONCE])
+        return _import_page(visit, form, reading, known)
     added = 0
     for first in range(0, len(reading.suppressions), _AT_ONCE):
         added += await visit.operating.import_suppressions(reading.suppressions[first : first + _AT_ONCE])
@@ -121,7 +125,9 @@ def _csv(lines: Sequence[Sequence[str]]) -> str:
     return out.getvalue()
 
 
-def _import_page(visit: Visit, form: Mapping[str, str], reading: Reading | None, *, problem: str = "") -> Response:
+def _import_page(
+    visit: Visit, form: Mapping[str, str], reading: Reading | None, known: int = 0, *, problem: str = ""
+) -> Response:
     refused = reading.refused if reading else ()
     return visit.render(
         "import_opt_outs.html",
@@ -129,6 +135,7 @@ def _import_page(visit: Visit, form: Mapping[str, str], reading: Reading | None,
         given={name: form.get(name, "") for name in ("list", "reason", "partial")},
         problem=problem,
         reading=reading,
+        known=known,
         refused=[(one.line, scrub(one.why)) for one in refused[:_SHOWN_REFUSALS]],
         more=max(len(refused) - _SHOWN_REFUSALS, 0),
         is_ready=reading is not None and bool(reading.suppressions) and (not refused or form.get("partial") == "yes"),

@@ -93,7 +93,7 @@ class SupabaseWay:
         except httpx.HTTPError as error:
             log.warning("auth.unavailable", error=type(error).__name__)
             return person
-        if answer.status_code not in {200, 404}:
+        if answer.status_code != 200 and not _has_no_user(answer):
             log.warning("auth.unavailable", status=answer.status_code)
             return person
         now_is = _person(answer.json()) if answer.status_code == 200 else None
@@ -161,6 +161,11 @@ def _is_banned(until: object) -> bool:
 def _factors(user: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The second factors that are in use."""
     return [one for one in user.get("factors") or () if one.get("status") == "verified"]
+
+
+def _has_no_user(answer: httpx.Response) -> bool:
+    """Whether Auth says that the account is gone. A proxy and Supabase Lite answer 404 to paths that they do not know."""
+    return answer.status_code == 404 and "user not found" in answer.text.lower().replace("_", " ")
 
 
 def _level(token: str) -> str:

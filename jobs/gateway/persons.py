@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from jobs.gateway.errors import FunctionMissing
 from jobs.gateway.rpc import Calls
 
 PARTS: Final = ("records", "members", "occurrences", "replies", "reports", "callbacks")
@@ -87,6 +88,14 @@ class Persons(Calls):
             {"p_recipients": list(numbers), "p_part": part, "p_after": after, "p_most": most, "p_texts": texts},
         )
         return Page(tuple(Kept(**one) for one in answer["rows"]), answer["after"])
+
+    async def erase_filters(self, numbers: Sequence[str]) -> Mapping[str, int]:
+        """Take the numbers out of the filters of running bulk actions. Returns how many were changed."""
+        try:
+            return dict(await self._rpc.call("outbox_erase_bulk_filters", {"p_recipients": list(numbers)}))
+        except FunctionMissing:
+            # Schema version 1 has no bulk actions.
+            return {}
 
     async def erase_members(self, numbers: Sequence[str], *, most: int) -> tuple[Mapping[str, int], bool]:
         """Delete members of campaigns and staged lines. Returns the counts, and whether another call has work to do."""

@@ -188,13 +188,17 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process that claimed within ten minutes, once for each account that it claimed for."""
+    """A process that claimed within ten minutes, once for each account that it claimed for.
+
+    ``schema_version`` is the newest version of the schema that it knows, None if it does not say.
+    """
 
     worker: str
     provider: str
     plan: str
     since: datetime
     seconds_ago: float
+    schema_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,14 @@ class Status:
                 for row in answer["jobs"]
             ),
             processes=tuple(
-                Worker(row["worker"], row.get("provider", ""), row["plan"], instant(row["since"]), row["seconds_ago"])
+                Worker(
+                    row["worker"],
+                    row.get("provider", ""),
+                    row["plan"],
+                    instant(row["since"]),
+                    row["seconds_ago"],
+                    row.get("schema_version"),
+                )
                 for row in answer["processes"]
             ),
             alarms_waiting=answer["alarms_waiting"],

@@ -1,11 +1,20 @@
-"""The calls of the campaigns job and the upkeep job."""
+"""The calls of the campaigns, upkeep and figures jobs."""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from jobs.gateway import values
 from jobs.gateway.rpc import Calls
 from jobs.gateway.values import Alarm, Expansion
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left to do for the dashboard: whether a bulk action goes on, and whether changed messages wait to be counted."""
+
+    bulk: bool
+    figures: bool
 
 
 class Upkeep(Calls):
@@ -25,11 +34,9 @@ class Upkeep(Calls):
         more: bool = answer["more"]
         return more
 
-    async def tend_dashboard(self, kept_days: Mapping[str, float | None], *, most: int) -> bool:
-        """Go on with bulk actions that no dashboard drives, and count messages for charts. Returns whether more is due now."""
-        answer = await self._rpc.call("outbox_tend_dashboard", {"p_days": json.dumps(dict(kept_days)), "p_most": most})
-        more: bool = answer["more"]
-        return more
+    async def tend_dashboard(self, kept_days: Mapping[str, float | None], *, most: int) -> Left:
+        """Go on with bulk actions that no dashboard drives, and count messages for charts, for about a second."""
+        return Left(**await self._rpc.call("outbox_tend_dashboard", {"p_days": json.dumps(dict(kept_days)), "p_most": most}))
 
     async def find_overlooked(self) -> None:
         """Find due rows that claims pass over. From now on claims take them, and an alarm names them."""

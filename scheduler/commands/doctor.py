@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.examining.findings import Finding, Mark
 from jobs.gateway.operating import Operating
 from jobs.runtime import settings, telemetry
 from jobs.runtime.masking import mask
@@ -14,7 +15,6 @@ from jobs.runtime.settings import SettingsError, TelemetrySettings
 from scheduler.commands import doctor_view as view
 from scheduler.commands.operator import WrongUsage, agreed, be_brief_about_names, console, say_json
 from scheduler.doctor import text_check
-from scheduler.doctor.findings import Finding, Mark
 from scheduler.doctor.installation import Environment, Installation
 from scheduler.doctor.rounds import CHECKS, Check, examine, run
 

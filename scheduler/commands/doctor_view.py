@@ -7,9 +7,9 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from jobs.examining.findings import Finding, Mark
 from jobs.runtime.counts import counted
 from jobs.runtime.masking import scrub
-from scheduler.doctor.findings import Finding, Mark
 
 _STYLES: Final = {Mark.OK: "green", Mark.WARNING: "yellow", Mark.FAILED: "bold red", Mark.SKIPPED: "dim"}
 _NOUNS: Final = {Mark.FAILED: "failed", Mark.WARNING: "warning", Mark.SKIPPED: "skipped", Mark.OK: "ok"}

@@ -239,6 +239,8 @@ class _Erasure:
     async def run(self, *, as_json: bool) -> int:
         """Erase, print the counts and return the exit code: 1 if a message is in a request by now, and stays."""
         person = self._person
+        # First, so that no bulk action goes on with them.
+        self._counts.update(await self._calls.erase_filters(person.numbers))
         await self._erase_part("imports")
         await self._erase_members()
         # Messages that campaigns and apps inserted meanwhile.

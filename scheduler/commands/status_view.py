@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from jobs.gateway import pause_words
+from jobs.gateway import held_words, pause_words
 from jobs.gateway.alarms import setting_of
 from jobs.gateway.replies import UnclearReplies
 from jobs.gateway.status import (
@@ -144,15 +144,11 @@ def _project(hosts: Sequence[str], project: str | None) -> Text:
 def _held(held: Sequence[Held]) -> Text:
     """The refused texts, each by the id of a message: `outbox trace` shows the text."""
     return Text("\n").join(
-        Text.assemble((f"{one.provider} {one.plan}, {_whose(one)}: {_why_held(one)}", "red"), ", ", _waiting(one))
+        Text.assemble(
+            (f"{one.provider} {one.plan}, {held_words.whose(one)}: {held_words.why(one)}", "red"), ", ", _waiting(one)
+        )
         for one in held
     )
-
-
-def _why_held(held: Held) -> str:
-    is_setting = held.by_sender and held.sender is None
-    setting = registry.setting_to_check(held.provider, held.reason, is_held=True) if is_setting else None
-    return scrub(held.reason) + pause_words.check(setting)
 
 
 def _unclear(replies: UnclearReplies) -> Text:
@@ -193,11 +189,6 @@ def _today(messages: int, most: int | None) -> Text:
     if messages >= most:
         return Text(f"{text}: nothing goes until 00:00, or until MAX_MESSAGES_PER_DAY is raised", "red")
     return Text(text)
-
-
-def _whose(held: Held) -> str:
-    sender = "the default sender" if held.sender is None else f"sender {scrub(held.sender)}"
-    return f"{counted(held.texts, 'text')} of {sender}" if held.by_sender else f"one text of {sender}"
 
 
 def _waiting(held: Held) -> str:

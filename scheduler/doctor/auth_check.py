@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.doctor import AuthHook, HookAnswer
 from jobs.runtime.counts import counted
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation
 
 find = Finder("auth")

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.errors import GatewayError
 from jobs.providers import registry
 from jobs.providers.inspection import TestCallback
@@ -22,7 +23,6 @@ from jobs.runtime.masking import mask_url
 from jobs.runtime.settings import WebhookSettings
 from jobs.runtime.tls import trust
 from scheduler.doctor import certificates
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation, NotConnected
 
 CHECK = "callbacks"

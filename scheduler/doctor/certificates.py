@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from jobs.examining.findings import Finder, Finding
 from jobs.runtime.tls import trust
-from scheduler.doctor.findings import Finder, Finding
 
 _SECONDS: Final = 5.0
 _SOON_DAYS: Final = 14

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+from jobs.examining.findings import Finder, Finding, Mark
 from jobs.providers import registry
 from jobs.providers.inspection import Remark, Standing
 from jobs.runtime.accounts import AccountSettings
-from scheduler.doctor.findings import Finder, Finding, Mark
 from scheduler.doctor.installation import Installation
 
 CHECK = "provider"

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.errors import FunctionMissing, GatewayError
 from scheduler.doctor import (
     auth_check,
@@ -17,7 +18,6 @@ from scheduler.doctor import (
     supabase_check,
     wakeups_check,
 )
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation, NotConnected
 
 Look = Callable[[Installation], Awaitable[Sequence[Finding]]]

@@ -1,22 +1,15 @@
 """Check 3: the schema is the released one, whole and unedited, and no role has rights that it was not given."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from jobs.gateway.doctor import Facts, Objects, Usable
+from jobs.examining import schema
+from jobs.examining.findings import Finding, Mark
+from jobs.examining.schema import find
 from jobs.gateway.errors import FunctionMissing, GatewayFault, KeyNotAccepted
 from jobs.schema import releases as released
-from jobs.schema.compatibility import Fit, judge
 from jobs.schema.releases import BrokenPackage, Releases
-from jobs.schema.sources import Difference, Sources
-from scheduler.doctor.findings import Finder, Finding, some
+from jobs.schema.sources import Sources
 from scheduler.doctor.installation import Installation
-
-find = Finder("schema")
-_AUTHENTICATED_FUNCTIONS: Final = frozenset({"outbox_events"})
-_AUTHENTICATED_TABLES: Final = frozenset({"outbox", "outbox_events"})
-_AUTH_ONLY: Final = frozenset({"outbox_send_sms"})
-_AGAIN: Final = "compare with `outbox schema sql`, and apply the released file again"
 
 
 async def look(installation: Installation) -> Sequence[Finding]:
@@ -29,72 +22,17 @@ async def look(installation: Installation) -> Sequence[Finding]:
     except KeyNotAccepted:
         raise
     except GatewayFault as error:
-        return [find.failed(f"the schema cannot answer: {error}", _AGAIN)]
+        return [find.failed(f"the schema cannot answer: {error}", schema.APPLY_AGAIN)]
 
 
 async def _compare(installation: Installation, releases: Releases) -> Sequence[Finding]:
-    verdict = judge(releases, await installation.connection.installed_schema())
-    if not verdict.allows_work:
-        return [find.failed(verdict.message, "`outbox schema status` compares the versions")]
-    findings = [find.warning(verdict.message)] if verdict.message else []
+    installed = await installation.connection.installed_schema()
+    versions = schema.versions(releases, installed)
+    if versions is not None and versions.mark is Mark.FAILED:
+        return [versions]
     try:
         facts = await installation.facts()
     except FunctionMissing:
-        return [*findings, find.failed("outbox_doctor is not in the database", "run outbox install and supabase db push")]
-    sources = Sources.read(releases)
-    if verdict.fit is Fit.SAME:
-        findings += differences(sources.compare(facts.objects.functions), sources, facts.objects)
-    findings += [*states(facts.objects), *rights(facts, sources)]
-    if findings:
-        return findings
-    return [find.ok(f"version {releases.newest} as released; row level security is on, and `anon` may use nothing")]
-
-
-def differences(found: Difference, sources: Sources, objects: Objects) -> Iterator[Finding]:
-    """A migration that was edited, or applied in part."""
-    tables = {name for name in sources.tables if name.partition(".")[2] not in objects.tables}
-    if missing := {*found.missing, *tables}:
-        yield find.failed(f"the schema is applied in part and lacks {some(missing)}", _AGAIN)
-    if found.older:
-        yield find.failed(f"functions of an earlier release are in place: {some(found.older)}", _AGAIN)
-    if found.edited:
-        yield find.failed(f"functions were edited: {some(found.edited)}", _AGAIN)
-
-
-def states(objects: Objects) -> Iterator[Finding]:
-    """What someone may have switched off by hand, or an interrupted migration left behind."""
-    if objects.without_rls:
-        tables = some(objects.without_rls)
-        yield find.failed(f"row level security is off: {tables}", "alter table … enable row level security")
-    if objects.invalid_indexes:
-        indexes = some(objects.invalid_indexes)
-        yield find.failed(f"indexes were not built to their end: {indexes}", "reindex index concurrently … for each")
-    if objects.disabled_triggers:
-        tables = some(objects.disabled_triggers)
-        yield find.failed(f"triggers are disabled: {tables}", "alter table … enable trigger user for each")
-    if objects.events_cache != 1:
-        yield find.failed(
-            f"sessions take {objects.events_cache} ids of outbox_events at once, and events would be overlooked",
-            "alter table public.outbox_events alter column id set cache 1",
-        )
-
-
-def rights(facts: Facts, sources: Sources) -> Iterator[Finding]:
-    """A `grant` for all functions or tables gives the roles of the API more than they may have."""
-    ours = {name.partition(".")[2] for name in (*sources.newest, *sources.tables) if name.startswith("public.")}
-    for role, given in facts.usable.items():
-        if role == "service_role":
-            continue
-        if may := sorted(_beyond(role, given, ours)):
-            yield find.failed(f"`{role}` may use {some(may)}", f"revoke all on it from {role}: docs/inserting.md")
-    server = facts.usable.get("service_role")
-    functions = {name.partition(".")[2] for name in sources.newest if name.startswith("public.")} - _AUTH_ONLY
-    if server is not None and (may_not := functions & facts.objects.public_functions - server.functions):
-        yield find.failed(f"`service_role` may not execute {some(may_not)}", _AGAIN)
-
-
-def _beyond(role: str, given: Usable, ours: set[str]) -> set[str]:
-    functions, tables = given.functions & ours, given.tables & ours
-    if role == "authenticated":
-        functions, tables = functions - _AUTHENTICATED_FUNCTIONS, tables - _AUTHENTICATED_TABLES
-    return {*(f"{name}()" for name in functions), *tables, *(f"outbox_engine.{name}" for name in given.engine_tables)}
+        missing = find.failed("outbox_doctor is not in the database", "run outbox install and supabase db push")
+        return [missing] if versions is None else [versions, missing]
+    return schema.whole(releases, Sources.read(releases), installed, facts)

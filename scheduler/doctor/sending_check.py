@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.doctor import Processes
 from jobs.gateway.verdict import IN_PART, Verdict
 from jobs.providers import registry
 from jobs.runtime.counts import counted
 from jobs.runtime.times import ago
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation
 
 find = Finder("sending")

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator, Sequence
 
+from jobs.examining.findings import Finder, Finding, some
 from jobs.gateway.doctor import Dispatcher
 from jobs.gateway.errors import GatewayError
 from jobs.runtime import environment
 from jobs.runtime.counts import counted
-from scheduler.doctor.findings import Finder, Finding, some
 from scheduler.doctor.installation import Environment, Installation, NotConnected
 
 find = Finder("settings")

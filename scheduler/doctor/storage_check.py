@@ -3,23 +3,21 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from jobs.gateway.doctor import Processes, Storage
-from jobs.runtime.counts import are, counted
+from jobs.examining import storage
+from jobs.examining.findings import Finding
+from jobs.examining.storage import find
+from jobs.gateway.doctor import Processes
 from jobs.runtime.settings import EngineSettings
 from jobs.runtime.times import ago
-from scheduler.doctor.findings import Finder, Finding, some
 from scheduler.doctor.installation import Installation
 
-find = Finder("storage")
 _HOUR: Final = 3600.0
-_GB: Final = 1_000_000_000
-_MB: Final = 1_000_000
 
 
 async def look(installation: Installation) -> Sequence[Finding]:
     facts = await installation.facts()
     engine = installation.environment.engine
-    return [*retention(engine, facts.processes), *vacuum(facts.storage), *transactions(facts.storage), size(facts.storage)]
+    return [*retention(engine, facts.processes), *storage.whole(facts.storage)]
 
 
 def retention(engine: EngineSettings | None, processes: Processes) -> Iterator[Finding]:
@@ -33,38 +31,3 @@ def retention(engine: EngineSettings | None, processes: Processes) -> Iterator[F
         yield find.ok(
             f"rows are kept {engine.retention_days:g} days{texts}; upkeep ran {ago(processes.upkeep_seconds_ago)} ago"
         )
-
-
-def vacuum(storage: Storage) -> Iterator[Finding]:
-    if not storage.autovacuum:
-        yield find.failed("autovacuum is off in this database", "switch autovacuum and track_counts on")
-    elif storage.without_autovacuum:
-        tables = some(storage.without_autovacuum)
-        yield find.failed(f"autovacuum is off for {tables}", "alter table … reset (autovacuum_enabled) for each")
-    if storage.bloated:
-        yield find.warning(f"more dead rows than live ones in {some(storage.bloated)}", "vacuum (analyze) each")
-
-
-def transactions(storage: Storage) -> Iterator[Finding]:
-    if storage.open_transactions:
-        yield find.warning(
-            f"{counted(storage.open_transactions, 'transaction')} {are(storage.open_transactions)} open for ten minutes and "
-            f"more, the longest for {ago(storage.longest_seconds or 0)}: dead rows stay",
-            "see pg_stat_activity, and set idle_in_transaction_session_timeout",
-        )
-    if prepared := storage.prepared_transactions:
-        yield find.warning(
-            f"{counted(prepared, 'prepared transaction')} {are(prepared)} open: dead rows stay", "see pg_prepared_xacts"
-        )
-
-
-def size(storage: Storage) -> Finding:
-    """docs/scale.md: beyond the memory, late reports and retention read from the disk. Claims do not."""
-    of = f"{_bytes(storage.bytes)} for {counted(int(storage.messages), 'message')}, of {_bytes(storage.memory_bytes)} memory"
-    if storage.bytes > storage.memory_bytes:
-        return find.warning(f"tables take {of}", "shorten RETENTION_DAYS, or take a larger instance: docs/scale.md")
-    return find.ok(f"tables take {of}")
-
-
-def _bytes(count: int) -> str:
-    return f"{count / _GB:.1f} GB" if count >= _GB else f"{count / _MB:.0f} MB"

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.errors import FunctionMissing, GatewayError, GatewayFault, KeyNotAccepted
 from jobs.runtime.keys import KeyKind, kind_of, project_of
 from jobs.runtime.settings import SupabaseSettings
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Answered, Installation
 
 find = Finder("supabase")

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.errors import GatewayError, GatewayRefused
 from jobs.gateway.verdict import IN_PART, SENDING
 from jobs.runtime import phone
 from jobs.runtime.masking import mask, scrub
 from jobs.runtime.settings import DestinationSettings
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation
 
 find = Finder("text")

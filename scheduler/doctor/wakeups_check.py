@@ -7,11 +7,11 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
+from jobs.examining.findings import Finder, Finding
 from jobs.gateway.doctor import Facts
 from jobs.gateway.errors import GatewayError
 from jobs.runtime.settings import SettingsError
 from jobs.runtime.waking import Wakings
-from scheduler.doctor.findings import Finder, Finding
 from scheduler.doctor.installation import Installation, NotConnected
 from scheduler.wakeup import Deaf, Wakeup, reason
 

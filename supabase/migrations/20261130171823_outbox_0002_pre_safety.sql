@@ -21,10 +21,11 @@ declare
     'outbox_add_event_endpoint', 'outbox_adopt_batches', 'outbox_begin_adoption', 'outbox_bind',
     'outbox_check_references', 'outbox_claim_due', 'outbox_claim_events', 'outbox_continue_bulk',
     'outbox_conversation', 'outbox_count_messages', 'outbox_decide_replies', 'outbox_delivery_figures',
-    'outbox_doctor', 'outbox_end_process', 'outbox_erase_members', 'outbox_erase_messages',
-    'outbox_erase_records', 'outbox_event_endpoints_status', 'outbox_events', 'outbox_find_person',
-    'outbox_find_reply', 'outbox_finish_adoption', 'outbox_forget_adopted', 'outbox_forget_plan',
-    'outbox_has_ready', 'outbox_lift_suppression', 'outbox_list_audit', 'outbox_list_bulk',
+    'outbox_delivery_report', 'outbox_doctor', 'outbox_end_process', 'outbox_erase_bulk_filters',
+    'outbox_erase_members', 'outbox_erase_messages', 'outbox_erase_records', 'outbox_event_endpoints_status',
+    'outbox_events', 'outbox_find_person', 'outbox_find_reply', 'outbox_finish_adoption',
+    'outbox_forget_adopted', 'outbox_forget_plan', 'outbox_has_ready', 'outbox_known_suppressions',
+    'outbox_latest_statuses', 'outbox_lift_suppression', 'outbox_list_audit', 'outbox_list_bulk',
     'outbox_list_event_deliveries', 'outbox_list_held', 'outbox_list_messages', 'outbox_list_plans',
     'outbox_list_replies', 'outbox_list_routes', 'outbox_list_senders', 'outbox_list_suppressions',
     'outbox_match_again', 'outbox_metrics', 'outbox_note_waiting', 'outbox_person_messages',
@@ -447,7 +448,8 @@ create index auth_codes_country on outbox_engine.auth_codes (country, at);
 -- What the dashboard reads (93_dashboard).
 
 -- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
--- was deleted of it. Null in a block's column means not known, or none.
+-- was deleted of it. Null in a block's column means not known, or none. The messages that are there lie
+-- between `first_id` and `last_id`.
 create table outbox_engine.block_figures (
   id bigint generated always as identity primary key,
   block integer not null,
@@ -460,11 +462,19 @@ create table outbox_engine.block_figures (
   status_code integer,
   delay smallint,
   messages integer not null,
-  parts integer not null
+  parts integer not null,
+  first_id bigint,
+  last_id bigint
 );
 alter table outbox_engine.block_figures enable row level security;
 
 create index block_figures_block on outbox_engine.block_figures (block);
+-- For searches, which take the blocks from the newest on.
+create index block_figures_status on outbox_engine.block_figures (status, block);
+create index block_figures_code on outbox_engine.block_figures (status_code, block)
+  where status_code is not null;
+create index block_figures_campaign on outbox_engine.block_figures (campaign, block)
+  where campaign is not null;
 
 -- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
 -- from acceptance to delivery, null for messages that were not delivered.
@@ -489,14 +499,22 @@ create table outbox_engine.changed_blocks (
 );
 alter table outbox_engine.changed_blocks enable row level security;
 
--- How far changes were followed. One row. `safe_to` and the mark are as in event_follow.
+-- How far changes were followed. One row. `safe_to` and the mark are as in event_follow, with their times.
+-- `complete_at`: the sums have all that happened until then. `noted_to` is the newest message of which the
+-- block was noted. `counted_to`: no message up to this id comes later; `drawn_to` is the mark for it.
 create table outbox_engine.figures_follow (
   only_row boolean primary key default true check (only_row),
   followed_to bigint,
   safe_to bigint,
+  safe_at timestamptz,
   marked_to bigint,
+  marked_at timestamptz,
   marked_by text[],
-  counted_to bigint not null default 0
+  noted_to bigint not null default 0,
+  counted_to bigint not null default 0,
+  drawn_to bigint,
+  drawn_by text[],
+  complete_at timestamptz
 ) with (fillfactor = 10);
 alter table outbox_engine.figures_follow enable row level security;
 
@@ -534,6 +552,16 @@ create type outbox_engine.message_filter as (
   metadata jsonb,
   id bigint,
   below_id bigint
+);
+
+-- Ids to read for a filter, from `first_id` to `last_id`. `messages` is how many of them match, null where
+-- only the messages tell.
+create type outbox_engine.id_range as (first_id bigint, last_id bigint, messages bigint);
+
+-- A block by its figures: how many rows of them an index gave, how many messages match, and between which
+-- ids.
+create type outbox_engine.matching_block as (
+  block integer, figures bigint, messages bigint, first_id bigint, last_id bigint
 );
 
 -- The audit (05_engine/35_audit.sql).
@@ -14895,7 +14923,8 @@ as $$
     'processes', (
       select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker, w.provider, w.plan), '[]')
       from (
-        select worker, provider, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        select worker, provider, plan, since, at, schema_version,
+          greatest(0, extract(epoch from p_now - at)) as seconds_ago
         from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
         order by at desc
@@ -16966,7 +16995,7 @@ $$;
 create function outbox_engine.figures_of(p_messages outbox_engine.message_of_figures[])
 returns table (
   block integer, hour timestamptz, country text, plan text, campaign text, status text, status_code integer,
-  delay smallint, messages bigint, parts bigint
+  delay smallint, messages bigint, parts bigint, first_id bigint, last_id bigint
 )
 language sql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
@@ -16975,7 +17004,7 @@ as $$
     case when m.status = 'delivered' then width_bucket(
       extract(epoch from m.finalized_at - m.sent_at)::double precision, outbox_engine.delay_bounds()
     )::smallint end,
-    count(*), coalesce(sum(m.parts), 0)
+    count(*), coalesce(sum(m.parts), 0), min(m.id), max(m.id)
   from unnest(p_messages) with ordinality m (
     id, recipient, dispatch_id, campaign, send_at, status, status_code, parts, sent_at, finalized_at, place
   )
@@ -17015,7 +17044,7 @@ as $$
 begin
   delete from outbox_engine.block_figures;
   delete from outbox_engine.changed_blocks;
-  update outbox_engine.figures_follow set counted_to = 0;
+  update outbox_engine.figures_follow set noted_to = 0, counted_to = 0, drawn_to = null;
   return null;
 end
 $$;
@@ -17037,12 +17066,14 @@ begin
   ),
   fresh as materialized (
     select x.hour, x.country, x.plan, x.campaign, x.status, x.status_code, x.delay,
-      sum(x.messages) as messages, sum(x.parts) as parts
+      sum(x.messages) as messages, sum(x.parts) as parts, min(x.first_id) as first_id,
+      max(x.last_id) as last_id
     from (
-      select f.hour, f.country, f.plan, f.campaign, f.status, f.status_code, f.delay, f.messages, f.parts
+      select f.hour, f.country, f.plan, f.campaign, f.status, f.status_code, f.delay, f.messages, f.parts,
+        f.first_id, f.last_id
       from live cross join lateral outbox_engine.figures_of(live.messages) f
       union all
-      select hour, country, plan, campaign, status, status_code, delay, messages, parts
+      select hour, country, plan, campaign, status, status_code, delay, messages, parts, null, null
       from outbox_engine.block_figures
       where block = p_block and not is_total
     ) x
@@ -17054,9 +17085,11 @@ begin
   ),
   kept as (
     insert into outbox_engine.block_figures (
-      block, is_total, hour, country, plan, campaign, status, status_code, delay, messages, parts
+      block, is_total, hour, country, plan, campaign, status, status_code, delay, messages, parts, first_id,
+      last_id
     )
-    select p_block, true, hour, country, plan, campaign, status, status_code, delay, messages, parts
+    select p_block, true, hour, country, plan, campaign, status, status_code, delay, messages, parts,
+      first_id, last_id
     from fresh
   ),
   difference as (
@@ -17093,6 +17126,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
 declare
   f outbox_engine.figures_follow;
+  v_now constant timestamptz := outbox_engine.now();
   -- First the id, then the writers.
   v_last constant bigint := outbox_engine.last_history_id();
   v_writers constant text[] := outbox_engine.history_writers();
@@ -17101,21 +17135,60 @@ begin
   if v_last < f.safe_to then
     -- The ids began again: the owner emptied the history and restarted them.
     f.safe_to := v_last;
+    f.safe_at := v_now;
     f.followed_to := least(f.followed_to, v_last);
     f.marked_to := null;
   elsif v_writers = '{}' then
     f.safe_to := v_last;
+    f.safe_at := v_now;
     f.marked_to := null;
   elsif f.marked_to is null or outbox_engine.still_writing(f.marked_by, v_writers) = '{}' then
     f.safe_to := greatest(f.safe_to, f.marked_to);
+    f.safe_at := case when f.marked_to is not null then f.marked_at else f.safe_at end;
     f.marked_to := v_last;
+    f.marked_at := v_now;
   else
     return f.safe_to;
   end if;
   update outbox_engine.figures_follow
-  set safe_to = f.safe_to, followed_to = f.followed_to, marked_to = f.marked_to,
-    marked_by = case when f.marked_to is not null then v_writers end;
+  set safe_to = f.safe_to, safe_at = f.safe_at, followed_to = f.followed_to, marked_to = f.marked_to,
+    marked_at = f.marked_at, marked_by = case when f.marked_to is not null then v_writers end;
   return f.safe_to;
+end
+$$;
+
+create function outbox_engine.move_messages_horizon() returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f outbox_engine.figures_follow;
+  -- First the id, then the writers.
+  v_drawn constant bigint := (
+    select case when is_called then last_value else 0 end from public.outbox_id_seq);
+  v_writers constant text[] := array(
+    select l.virtualtransaction
+    from pg_locks l
+    where l.locktype = 'relation'
+      and l.relation = 'public.outbox'::regclass
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.mode = 'RowExclusiveLock'
+      and l.granted
+      and l.pid is distinct from pg_backend_pid());
+begin
+  select * into f from outbox_engine.figures_follow;
+  if v_drawn < f.counted_to or v_writers = '{}' then
+    f.counted_to := v_drawn;
+    f.drawn_to := null;
+  elsif f.drawn_to is null or outbox_engine.still_writing(f.drawn_by, v_writers) = '{}' then
+    f.counted_to := greatest(f.counted_to, f.drawn_to);
+    f.drawn_to := v_drawn;
+  else
+    return f.counted_to;
+  end if;
+  update outbox_engine.figures_follow
+  set counted_to = f.counted_to, drawn_to = f.drawn_to,
+    drawn_by = case when f.drawn_to is not null then v_writers end;
+  return f.counted_to;
 end
 $$;
 
@@ -17126,7 +17199,8 @@ declare
   v_safe constant bigint := outbox_engine.move_figures_horizon();
   f outbox_engine.figures_follow;
   v_last bigint;
-  v_newest constant bigint := coalesce((select max(id) from public.outbox), 0);
+  v_newest bigint;
+  v_counted_to bigint;
 begin
   select * into f from outbox_engine.figures_follow;
   if v_safe is null then
@@ -17146,16 +17220,20 @@ begin
     select distinct outbox_engine.block_of(outbox_id) from stretch
   )
   select case when count(*) = 50000 then max(id) else v_safe end into v_last from stretch;
-  -- From the block before the last one: a transaction may have committed ids late.
-  if v_newest <> f.counted_to then
-    insert into outbox_engine.changed_blocks (block)
-    select b
-    from generate_series(
-      greatest(outbox_engine.block_of(least(f.counted_to, v_newest)) - 1, 0),
-      outbox_engine.block_of(v_newest)
-    ) b;
-  end if;
-  update outbox_engine.figures_follow set followed_to = v_last, counted_to = v_newest;
+  -- New messages, and again those below which messages may have been missing until now.
+  v_counted_to := outbox_engine.move_messages_horizon();
+  v_newest := coalesce((select max(id) from public.outbox), 0);
+  insert into outbox_engine.changed_blocks (block)
+  select b
+  from generate_series(
+    outbox_engine.block_of(least(f.noted_to, v_newest)), outbox_engine.block_of(v_newest)) b
+  where v_newest > f.noted_to
+  union
+  select b
+  from generate_series(
+    outbox_engine.block_of(f.counted_to), outbox_engine.block_of(least(v_counted_to, v_newest))) b
+  where v_counted_to > f.counted_to;
+  update outbox_engine.figures_follow set followed_to = v_last, noted_to = v_newest;
   return v_last < v_safe;
 end
 $$;
@@ -17183,7 +17261,11 @@ begin
     delete from outbox_engine.changed_blocks where id = any (v_noted);
     exit when clock_timestamp() > v_began + interval '1 second';
   end loop;
-  return v_more or exists (select from outbox_engine.changed_blocks);
+  v_more := v_more or exists (select from outbox_engine.changed_blocks);
+  if not v_more then
+    update outbox_engine.figures_follow set complete_at = safe_at where followed_to is not null;
+  end if;
+  return v_more;
 end
 $$;
 
@@ -17278,10 +17360,258 @@ as $$
     case when f.until is not null then 'o.created_at < ($1).until' end,
     case when f.idempotency_key is not null then 'o.idempotency_key = ($1).idempotency_key' end,
     case when f.metadata is not null then 'o.metadata @> ($1).metadata' end,
-    case when f.countries is not null
-      then 'outbox_engine.country_of(o.recipient) = any (($1).countries)' end,
+    -- The first digits leave out most numbers of other countries: finding the country takes much longer.
+    case when f.countries is not null then format(
+      'array[substr(o.recipient, 2, 1), substr(o.recipient, 2, 2), substr(o.recipient, 2, 3)] && %L::text[]',
+      array(
+        select distinct left(r.prefix, 3)
+        from outbox_engine.number_regions r
+        where r.region = any (f.countries)
+      )) || ' and outbox_engine.country_of(o.recipient) = any (($1).countries)' end,
     case when f.plan is not null then 'exists (select from outbox_engine.dispatches d'
       || ' where d.id = o.dispatch_id and d.provider || '':'' || d.plan = ($1).plan)' end)
+$$;
+
+create function outbox_engine.first_id_since(p_at timestamptz) returns bigint
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_low bigint := coalesce((select min(id) from public.outbox), 1);
+  v_high bigint := coalesce((select max(id) from public.outbox), 0) + 1;
+  v_middle bigint;
+begin
+  while v_low < v_high loop
+    v_middle := (v_low + v_high) / 2;
+    if coalesce((
+      select o.created_at from public.outbox o where o.id >= v_middle order by o.id limit 1
+    ) < p_at, false) then
+      v_low := v_middle + 1;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_low;
+end
+$$;
+
+create function outbox_engine.first_before(f outbox_engine.message_filter, p_before bigint) returns bigint
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  select least(
+    p_before, f.below_id, coalesce((select max(id) from public.outbox), 0) + 1,
+    case when f.until is not null then outbox_engine.first_id_since(f.until + interval '1 hour') end)
+$$;
+
+create function outbox_engine.has_figures(f outbox_engine.message_filter) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select num_nonnulls(f.statuses, f.codes, f.countries, f.campaign, f.plan) > 0
+$$;
+
+create function outbox_engine.has_figures_alone(f outbox_engine.message_filter) returns boolean
+language sql immutable set search_path = pg_catalog, pg_temp
+as $$
+  select num_nonnulls(
+      f.recipients, f.last_digits, f.template, f.priority_from, f.priority_to, f.idempotency_key, f.batch_id,
+      f.dispatch_id, f.metadata, f.id) = 0
+    and (f.statuses is null or not f.statuses && w.waiting or f.statuses @> w.waiting)
+    and (f.plan is null or f.statuses is not null and not f.statuses && w.waiting)
+  from (select array['scheduled', 'pending', 'sending'] as waiting) w
+$$;
+
+create function outbox_engine.query_of_blocks(f outbox_engine.message_filter) returns text
+language plpgsql immutable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_conditions constant text := concat_ws(' and ',
+    'true',
+    case when f.statuses is not null then 'b.status = any (array('
+      || 'select outbox_engine.counted_status(s) from unnest(($1).statuses) s))' end,
+    case when f.codes is not null then 'b.status_code = any (($1).codes)' end,
+    case when f.countries is not null then 'b.country = any (($1).countries)' end,
+    case when f.campaign is not null then 'b.campaign = ($1).campaign' end,
+    -- A claim gives a message its plan without a row in the history.
+    case when f.plan is not null then '(b.plan = ($1).plan or b.status = ''waiting'')' end);
+  v_parts text[] := '{true}';
+begin
+  -- A part in the order of its index for each value of a column whose values few figures have.
+  if f.campaign is not null then
+    v_parts := array[format('x.campaign = %L', f.campaign)];
+  elsif 'delivered' <> all (f.statuses) then
+    v_parts := array(
+      select distinct format('x.status = %L', outbox_engine.counted_status(s)) from unnest(f.statuses) s);
+  elsif f.codes is not null then
+    v_parts := array(select distinct format('x.status_code = %L', c) from unnest(f.codes) c);
+  end if;
+  return format(
+    'select b.block, count(*) as figures,'
+      || ' coalesce(sum(case when b.is_total then b.messages else -b.messages end) filter (where %1$s), 0),'
+      || ' min(b.first_id) filter (where %1$s), max(b.last_id) filter (where %1$s)'
+      || ' from (%2$s) b group by b.block order by b.block desc',
+    v_conditions,
+    (
+      select string_agg(
+        'select * from outbox_engine.block_figures x where x.block between $2 and $3 and ' || part,
+        ' union all ')
+      from unnest(v_parts) part
+    ));
+end
+$$;
+
+create function outbox_engine.uncounted_blocks(
+  p_block integer, p_lowest integer, out counted_below integer, out changed integer[]
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  w outbox_engine.figures_follow;
+  v_later integer[];
+  v_events bigint;
+begin
+  select * into w from outbox_engine.figures_follow;
+  counted_below := case when w.followed_to is not null then outbox_engine.block_of(w.counted_to) else 0 end;
+  if counted_below <= p_lowest then
+    return;
+  end if;
+  select count(*), array_agg(distinct outbox_engine.block_of(e.outbox_id)) into v_events, v_later
+  from (
+    select x.outbox_id from public.outbox_events x where x.id > w.followed_to order by x.id limit 20000
+  ) e;
+  if v_events = 20000 then
+    counted_below := 0;
+    return;
+  end if;
+  changed := array(
+    select x.block
+    from (select c.block from outbox_engine.changed_blocks c union select unnest(v_later)) x
+    where x.block between p_lowest and least(p_block, counted_below - 1)
+    order by x.block desc);
+end
+$$;
+
+create function outbox_engine.plain_ranges(
+  p_before bigint, p_lowest bigint, p_stretch integer,
+  out ranges outbox_engine.id_range[], out before bigint, out planned bigint
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_id bigint;
+  v_from bigint;
+begin
+  ranges := '{}';
+  before := p_before;
+  planned := 0;
+  while before > p_lowest and planned < p_stretch loop
+    v_id := (select max(o.id) from public.outbox o where o.id < before and o.id >= p_lowest);
+    v_from := greatest(
+      outbox_engine.block_of(v_id)::bigint << 13, p_lowest, v_id - (p_stretch - planned) + 1);
+    if v_id is not null then
+      ranges := ranges || row(v_from, v_id, null)::outbox_engine.id_range;
+      planned := planned + v_id - v_from + 1;
+    end if;
+    before := v_from;
+  end loop;
+end
+$$;
+
+create function outbox_engine.matching_ranges(
+  f outbox_engine.message_filter, p_before bigint, p_lowest bigint, p_changed integer[], p_whole_from bigint,
+  p_whole_before bigint, p_most integer, p_stretch bigint,
+  out ranges outbox_engine.id_range[], out before bigint
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+-- Blocks come from an index in its order, as far as they are needed.
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashagg = off set enable_sort = off
+as $$
+declare
+  v_tells_all constant boolean := outbox_engine.has_figures_alone(f);
+  v_blocks refcursor;
+  b outbox_engine.matching_block;
+  r outbox_engine.id_range;
+  v_at integer;
+  v_next integer := 1;
+  v_planned bigint := 0;
+  v_known bigint := 0;
+  v_figures bigint := 0;
+begin
+  ranges := '{}';
+  open v_blocks for execute outbox_engine.query_of_blocks(f)
+    using f, outbox_engine.block_of(p_lowest), outbox_engine.block_of(p_before - 1);
+  fetch v_blocks into b;
+  loop
+    v_at := greatest(b.block, p_changed[v_next]);
+    before := (v_at + 1)::bigint << 13;
+    exit when v_at is null or v_planned >= p_stretch or v_known >= p_most or v_figures > 50000
+      or cardinality(ranges) >= 200;
+    r := row(v_at::bigint << 13, before - 1, null);
+    if v_at = p_changed[v_next] then
+      v_next := v_next + 1;
+    elsif b.messages > 0 then
+      if v_tells_all and r.first_id >= p_whole_from and before <= p_whole_before then
+        r.messages := b.messages;
+      end if;
+      r.first_id := coalesce(b.first_id, r.first_id);
+      r.last_id := coalesce(b.last_id, r.last_id);
+    else
+      r.last_id := null;
+    end if;
+    if v_at = b.block then
+      v_figures := v_figures + b.figures;
+      fetch v_blocks into b;
+    end if;
+    r.first_id := greatest(r.first_id, p_lowest);
+    r.last_id := case when r.last_id >= p_before then p_before - 1 else r.last_id end;
+    if r.first_id <= r.last_id then
+      ranges := ranges || r;
+      v_known := v_known + coalesce(r.messages, 0);
+      v_planned := v_planned + case when r.messages is null then r.last_id - r.first_id + 1 else 0 end;
+    end if;
+  end loop;
+  close v_blocks;
+end
+$$;
+
+create function outbox_engine.ranges_to_read(
+  f outbox_engine.message_filter, p_before bigint, p_most integer, p_stretch integer, p_by_figures boolean,
+  out ranges outbox_engine.id_range[], out before bigint
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_lowest bigint := coalesce((select min(id) from public.outbox), 1);
+  v_whole_from bigint := 0;
+  v_whole_before bigint := p_before;
+  v_counted_before bigint := 0;
+  v_changed integer[];
+  v_planned bigint;
+  v_more record;
+begin
+  if f.since is not null then
+    v_lowest := greatest(v_lowest, outbox_engine.first_id_since(f.since - interval '1 hour'));
+    v_whole_from := outbox_engine.first_id_since(f.since + interval '1 hour');
+  end if;
+  if f.until is not null then
+    v_whole_before := least(p_before, outbox_engine.first_id_since(f.until - interval '1 hour'));
+  end if;
+  if p_by_figures then
+    select u.counted_below::bigint << 13, u.changed into v_counted_before, v_changed
+    from outbox_engine.uncounted_blocks(
+      outbox_engine.block_of(p_before - 1), outbox_engine.block_of(v_lowest)) u;
+  end if;
+  select p.ranges, p.before, p.planned into ranges, before, v_planned
+  from outbox_engine.plain_ranges(p_before, greatest(v_counted_before, v_lowest), p_stretch) p;
+  if before > v_lowest and before <= v_counted_before and v_planned < p_stretch then
+    select * into v_more
+    from outbox_engine.matching_ranges(
+      f, before, v_lowest, v_changed, v_whole_from, v_whole_before, p_most, p_stretch - v_planned);
+    ranges := ranges || v_more.ranges;
+    before := v_more.before;
+  end if;
+  if before <= v_lowest then
+    before := null;
+  end if;
+end
 $$;
 
 create function outbox_engine.named_messages(f outbox_engine.message_filter) returns bigint[]
@@ -17346,106 +17676,46 @@ begin
 end
 $$;
 
-create function outbox_engine.next_block(f outbox_engine.message_filter, p_block integer) returns integer
-language sql stable set search_path = pg_catalog, pg_temp
+create function outbox_engine.is_late() returns boolean
+language sql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select greatest(
-    (
-      select b.block
-      from outbox_engine.block_figures b
-      where b.block <= p_block
-        and (f.statuses is null or b.status = any (array(
-          select outbox_engine.counted_status(s) from unnest(f.statuses) s)))
-        and (f.codes is null or b.status_code = any (f.codes))
-        and (f.countries is null or b.country = any (f.countries))
-        and (f.campaign is null or b.campaign = f.campaign)
-        -- A claim gives a message its plan without a row in the history.
-        and (f.plan is null or b.plan = f.plan or b.status = 'waiting')
-      order by b.block desc
-      limit 1
-    ),
-    (select max(c.block) from outbox_engine.changed_blocks c where c.block <= p_block),
-    (
-      select max(outbox_engine.block_of(e.outbox_id))
-      from (
-        select x.outbox_id
-        from outbox_engine.figures_follow w
-        cross join lateral (
-          select y.outbox_id from public.outbox_events y where y.id > w.followed_to order by y.id limit 20000
-        ) x
-      ) e
-      where outbox_engine.block_of(e.outbox_id) <= p_block
-    ),
-    -- Not counted yet.
-    case when p_block >= coalesce((
-      select outbox_engine.block_of(w.counted_to)
-      from outbox_engine.figures_follow w
-      where w.followed_to is not null
-    ), 0) then p_block end)
-$$;
-
-create function outbox_engine.first_id_since(p_at timestamptz) returns bigint
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_low bigint := coalesce((select min(id) from public.outbox), 1);
-  v_high bigint := coalesce((select max(id) from public.outbox), 0) + 1;
-  v_middle bigint;
-begin
-  while v_low < v_high loop
-    v_middle := (v_low + v_high) / 2;
-    if coalesce((
-      select o.created_at from public.outbox o where o.id >= v_middle order by o.id limit 1
-    ) < p_at, false) then
-      v_low := v_middle + 1;
-    else
-      v_high := v_middle;
-    end if;
-  end loop;
-  return v_low;
-end
+  select clock_timestamp() > statement_timestamp() + interval '1 second'
 $$;
 
 create function outbox_engine.walk_messages(
   f outbox_engine.message_filter, p_before bigint, p_most integer, p_stretch integer,
   out ids bigint[], out before bigint
 )
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 declare
-  v_query constant text := 'select array(select o.id from public.outbox o where o.id < $2 and o.id >= $3 and '
-    || outbox_engine.filter_conditions(f) || ' order by o.id desc limit $4)';
-  v_skips constant boolean := num_nonnulls(f.statuses, f.codes, f.countries, f.campaign, f.plan) > 0;
-  v_lowest bigint := coalesce((select min(id) from public.outbox), 1);
-  v_block integer;
-  v_from bigint;
-  v_read integer := 0;
+  v_query constant text := 'select array(select o.id from public.outbox o'
+    || ' where o.id >= $2 and o.id <= $3 and ' || outbox_engine.filter_conditions(f)
+    || ' order by o.id desc limit $4)';
+  v_plan record;
+  r outbox_engine.id_range;
+  v_read bigint := 0;
   v_found bigint[];
 begin
   ids := '{}';
   before := p_before;
-  if f.since is not null then
-    v_lowest := greatest(v_lowest, outbox_engine.first_id_since(f.since - interval '1 hour'));
-  end if;
-  while before > v_lowest and v_read < p_stretch and cardinality(ids) < p_most loop
-    v_block := outbox_engine.block_of(before - 1);
-    if v_skips then
-      v_block := outbox_engine.next_block(f, v_block);
-      if v_block is null then
-        before := null;
-        return;
-      end if;
-      before := least(before, (v_block + 1)::bigint << 13);
+  select * into v_plan
+  from outbox_engine.ranges_to_read(f, p_before, p_most, p_stretch, outbox_engine.has_figures(f));
+  foreach r in array v_plan.ranges loop
+    if v_read >= 2 * p_stretch or outbox_engine.is_late() then
+      return;
     end if;
-    v_from := greatest(v_block::bigint << 13, v_lowest);
-    execute v_query into v_found using f, before, v_from, p_most - cardinality(ids);
+    execute v_query into v_found
+    using f, r.first_id, r.last_id, least(p_most - cardinality(ids), r.messages);
     ids := ids || v_found;
-    v_read := v_read + (before - v_from)::integer;
-    before := case when cardinality(ids) = p_most then ids[p_most] else v_from end;
+    v_read := v_read + r.last_id - r.first_id + 1;
+    before := case when cardinality(ids) = p_most then ids[p_most] else r.first_id end;
+    if cardinality(ids) = p_most then
+      return;
+    end if;
   end loop;
-  if before <= v_lowest then
-    before := null;
-  end if;
+  before := v_plan.before;
 end
 $$;
 
@@ -17456,13 +17726,10 @@ create function outbox_engine.find_messages(
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
-  v_before bigint := least(p_before, f.below_id, coalesce((select max(id) from public.outbox), 0) + 1);
+  v_before constant bigint := outbox_engine.first_before(f, p_before);
   v_ids bigint[] := outbox_engine.named_messages(f);
   v_complete_from bigint;
 begin
-  if f.until is not null then
-    v_before := least(v_before, outbox_engine.first_id_since(f.until + interval '1 hour'));
-  end if;
   if v_ids is null and f.recipients is not null then
     select m.ids, m.complete_from into v_ids, v_complete_from
     from outbox_engine.messages_to(f.recipients, v_before, greatest(p_most, 1000)) m;
@@ -17487,6 +17754,46 @@ begin
   into ids
   using f, v_ids, v_before, coalesce(v_complete_from, 0), p_most;
   before := case when cardinality(ids) = p_most then ids[p_most] else v_complete_from end;
+end
+$$;
+
+create function outbox_engine.count_matches(
+  f outbox_engine.message_filter, p_most integer, out count bigint, out is_more boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_bitmapscan = off
+as $$
+declare
+  v_query constant text := 'select count(*) from (select from public.outbox o'
+    || ' where o.id >= $2 and o.id <= $3 and ' || outbox_engine.filter_conditions(f) || ' limit $4) x';
+  v_plan record;
+  r outbox_engine.id_range;
+  v_found bigint;
+begin
+  if num_nonnulls(f.id, f.idempotency_key, f.dispatch_id, f.batch_id, f.recipients, f.metadata) > 0 then
+    select cardinality(m.ids), m.before is not null into count, is_more
+    from outbox_engine.find_messages(f, null, p_most + 1, 60000) m;
+  else
+    select * into v_plan
+    from outbox_engine.ranges_to_read(
+      f, outbox_engine.first_before(f, null), p_most + 1, 60000,
+      outbox_engine.has_figures(f) or outbox_engine.has_figures_alone(f));
+    count := 0;
+    is_more := v_plan.before is not null;
+    foreach r in array v_plan.ranges loop
+      if count > p_most or outbox_engine.is_late() then
+        is_more := true;
+        exit;
+      end if;
+      v_found := r.messages;
+      if v_found is null then
+        execute v_query into v_found using f, r.first_id, r.last_id, p_most + 1 - count;
+      end if;
+      count := count + v_found;
+    end loop;
+  end if;
+  is_more := is_more or count > p_most;
+  count := least(count, p_most);
 end
 $$;
 
@@ -17540,13 +17847,34 @@ language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   f constant outbox_engine.message_filter := outbox_engine.read_filter(p_filter);
-  v_most constant integer := least(greatest(p_most, 1), 100000);
-  v_found record;
 begin
-  select * into v_found from outbox_engine.find_messages(f, null, v_most, 250000);
-  return jsonb_build_object(
-    'count', cardinality(v_found.ids), 'is_more', v_found.before is not null);
+  return (
+    select jsonb_build_object('count', c.count, 'is_more', c.is_more)
+    from outbox_engine.count_matches(f, least(greatest(p_most, 1), 100000)) c
+  );
 end
+$$;
+
+create function public.outbox_latest_statuses(p_since timestamptz[], p_most integer) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+as $$
+  with newest as materialized (
+    select o.status, o.created_at
+    from public.outbox o
+    where o.id >= outbox_engine.first_id_since(
+      (select min(s) from unnest(p_since) s) - interval '1 hour')
+    order by o.id desc
+    limit least(greatest(p_most, 1), 100000)
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'since', s.since,
+    'statuses', (
+      select coalesce(jsonb_object_agg(x.status, x.messages), '{}')
+      from (select n.status, count(*) as messages from newest n where n.created_at >= s.since group by 1) x
+    ),
+    'is_more', (select count(*) >= p_most and min(n.created_at) >= s.since from newest n)
+  ) order by s.place), '[]')
+  from unnest(p_since) with ordinality s (since, place)
 $$;
 
 create function outbox_engine.exchanges_of(
@@ -17661,44 +17989,111 @@ $$;
 
 create function outbox_engine.delay_quantile(p_counts bigint[], p_share double precision)
 returns double precision
-language sql immutable set search_path = pg_catalog, pg_temp
+language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$
-  with bounds as (
-    select outbox_engine.delay_bounds() as upper
-  ),
-  buckets as (
-    select c.place, c.messages, sum(c.messages) over (order by c.place) as up_to,
-      sum(c.messages) over () * p_share as wanted
-    from unnest(p_counts) with ordinality c (messages, place)
-    where c.messages > 0
-  )
-  select lower.bound + coalesce(
-    (b.upper[k.place] - lower.bound) * (k.wanted - (k.up_to - k.messages)) / k.messages, 0)
-  from buckets k
-  cross join bounds b
-  cross join lateral (select coalesce(b.upper[k.place - 1], 0) as bound) lower
-  where k.up_to >= k.wanted
-  order by k.place
-  limit 1
+declare
+  v_upper constant double precision[] := outbox_engine.delay_bounds();
+  v_lower double precision := 0;
+  v_all double precision := 0;
+  v_up_to double precision := 0;
+begin
+  for n in 1 .. cardinality(p_counts) loop
+    v_all := v_all + coalesce(p_counts[n], 0);
+  end loop;
+  for n in 1 .. cardinality(p_counts) loop
+    if p_counts[n] > 0 then
+      v_up_to := v_up_to + p_counts[n];
+      if v_up_to >= v_all * p_share then
+        return v_lower + coalesce(
+          (v_upper[n] - v_lower) * (v_all * p_share - (v_up_to - p_counts[n])) / p_counts[n], 0);
+      end if;
+    end if;
+    v_lower := v_upper[n];
+  end loop;
+  return null;
+end
 $$;
 
 create function outbox_engine.summed_figures(
-  p_since timestamptz, p_until timestamptz, p_unit text, p_by text, p_zone text
-) returns table (at timestamptz, by text, status text, delay smallint, messages bigint, parts bigint)
+  p_since timestamptz, p_until timestamptz, p_unit text, p_zone text, p_splits text[]
+) returns table (
+  split text, at timestamptz, by text, status text, delay smallint, messages bigint, parts bigint
+)
+language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+as $$
+begin
+  return query execute
+    'with h as materialized ('
+    || ' select case $3 when ''day'' then date_trunc(''day'', x.hour, $4) else x.hour end as at, x.country,'
+    || '  x.plan, x.status_code, x.status, x.delay, x.messages, x.parts'
+    || ' from outbox_engine.hourly_figures x'
+    || ' where x.hour >= date_trunc(''hour'', $1, ''UTC'') and x.hour < $2'
+    -- All hours together are few rows, from which the splits without a time are made.
+    || '), a as materialized ('
+    || ' select $1 as at, h.country, h.plan, h.status_code, h.status, h.delay,'
+    || '  sum(h.messages)::bigint as messages, sum(h.parts)::bigint as parts'
+    || ' from h group by 2, 3, 4, 5, 6'
+    || ') ' || (
+      select string_agg(format(
+        'select %L, x.at, %s, x.status, x.delay, sum(x.messages)::bigint, sum(x.parts)::bigint'
+          || ' from %s x group by 1, 2, 3, 4, 5',
+        s,
+        case split_part(s, ' ', 2)
+          when 'country' then 'x.country' when 'plan' then 'x.plan' when 'code' then 'x.status_code::text'
+          else 'null::text'
+        end,
+        case when s like 'time%' then 'h' else 'a' end), ' union all ')
+      from unnest(p_splits) s
+    )
+  using p_since, p_until, p_unit, p_zone;
+end
+$$;
+
+create function outbox_engine.figures_json(
+  p_since timestamptz, p_until timestamptz, p_unit text, p_zone text, p_splits text[]
+) returns jsonb
 language sql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
-  select
-    case p_unit when 'all' then p_since when 'day' then date_trunc('day', h.hour, p_zone) else h.hour end,
-    case p_by
-      when 'country' then h.country
-      when 'plan' then h.plan
-      when 'code' then h.status_code::text
-      when 'status' then h.status
-    end,
-    h.status, h.delay, sum(h.messages)::bigint, sum(h.parts)::bigint
-  from outbox_engine.hourly_figures h
-  where h.hour >= date_trunc('hour', p_since, 'UTC') and h.hour < p_until
-  group by 1, 2, 3, 4
+  with figures as materialized (
+    select * from outbox_engine.summed_figures(p_since, p_until, p_unit, coalesce(p_zone, 'UTC'), p_splits)
+  ),
+  statuses as (
+    select x.split, x.at, x.by, jsonb_object_agg(x.status, x.messages) as statuses,
+      sum(x.messages) as messages, sum(x.parts) as parts,
+      coalesce(sum(x.messages) filter (where x.status = 'delivered'), 0) as delivered,
+      sum(x.messages) filter (where x.status in (
+        'delivered', 'failed', 'rejected', 'aborted', 'expired', 'deleted')) as ended
+    from (
+      select split, at, by, status, sum(messages) as messages, sum(parts) as parts
+      from figures group by split, at, by, status
+    ) x
+    group by x.split, x.at, x.by
+  ),
+  delays as (
+    select split, at, by, array[
+      sum(messages) filter (where delay = 0), sum(messages) filter (where delay = 1),
+      sum(messages) filter (where delay = 2), sum(messages) filter (where delay = 3),
+      sum(messages) filter (where delay = 4), sum(messages) filter (where delay = 5),
+      sum(messages) filter (where delay = 6), sum(messages) filter (where delay = 7),
+      sum(messages) filter (where delay = 8), sum(messages) filter (where delay = 9)
+    ] as counts
+    from figures
+    group by split, at, by
+  ),
+  rows as (
+    select s.split, jsonb_agg(jsonb_build_object(
+      'at', s.at, 'by', s.by, 'messages', s.messages, 'parts', s.parts, 'statuses', s.statuses,
+      'delivery_rate', round(s.delivered / s.ended, 4),
+      'p50', outbox_engine.delay_quantile(d.counts::bigint[], 0.5),
+      'p95', outbox_engine.delay_quantile(d.counts::bigint[], 0.95)
+    ) order by s.at, s.messages desc, s.by) as figures
+    from statuses s
+    join delays d on d.split = s.split and d.at = s.at and coalesce(d.by, '') = coalesce(s.by, '')
+    group by s.split
+  )
+  select jsonb_object_agg(p.split, coalesce(r.figures, '[]'))
+  from unnest(p_splits) p (split)
+  left join rows r on r.split = p.split
 $$;
 
 create function public.outbox_delivery_figures(
@@ -17706,50 +18101,36 @@ create function public.outbox_delivery_figures(
 ) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  v_split constant text := case p_unit when 'all' then 'all' else 'time' end || coalesce(' ' || p_by, '');
 begin
   if p_unit is null or p_unit not in ('hour', 'day', 'all') then
     perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour, day or all.');
-  elsif p_by not in ('country', 'plan', 'code', 'status') then
+  elsif p_by not in ('country', 'plan', 'code') then
     perform outbox_engine.refuse(
-      format('figures cannot be split by %L', p_by), 'Use country, plan, code or status.');
+      format('figures cannot be split by %L', p_by), 'Use country, plan or code.');
   end if;
-  return (
-    with figures as materialized (
-      select *
-      from outbox_engine.summed_figures(p_since, p_until, p_unit, p_by, coalesce(p_zone, 'UTC'))
-    ),
-    statuses as (
-      select x.at, x.by, jsonb_object_agg(x.status, x.messages) as statuses, sum(x.messages) as messages,
-        sum(x.parts) as parts,
-        coalesce(sum(x.messages) filter (where x.status = 'delivered'), 0) as delivered,
-        sum(x.messages) filter (where x.status in (
-          'delivered', 'failed', 'rejected', 'aborted', 'expired', 'deleted')) as ended
-      from (
-        select at, by, status, sum(messages) as messages, sum(parts) as parts
-        from figures group by at, by, status
-      ) x
-      group by x.at, x.by
-    ),
-    delays as (
-      select at, by, array[
-        sum(messages) filter (where delay = 0), sum(messages) filter (where delay = 1),
-        sum(messages) filter (where delay = 2), sum(messages) filter (where delay = 3),
-        sum(messages) filter (where delay = 4), sum(messages) filter (where delay = 5),
-        sum(messages) filter (where delay = 6), sum(messages) filter (where delay = 7),
-        sum(messages) filter (where delay = 8), sum(messages) filter (where delay = 9)
-      ] as counts
-      from figures
-      group by at, by
-    )
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'at', s.at, 'by', s.by, 'messages', s.messages, 'parts', s.parts, 'statuses', s.statuses,
-      'delivery_rate', round(s.delivered / s.ended, 4),
-      'p50', outbox_engine.delay_quantile(d.counts::bigint[], 0.5),
-      'p95', outbox_engine.delay_quantile(d.counts::bigint[], 0.95)
-    ) order by s.at, s.messages desc, s.by), '[]')
-    from statuses s
-    join delays d on d.at = s.at and coalesce(d.by, '') = coalesce(s.by, '')
-  );
+  return outbox_engine.figures_json(p_since, p_until, p_unit, p_zone, array[v_split]) -> v_split;
+end
+$$;
+
+create function public.outbox_delivery_report(
+  p_since timestamptz, p_until timestamptz, p_unit text, p_zone text
+) returns jsonb
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_found jsonb;
+begin
+  if p_unit is null or p_unit not in ('hour', 'day') then
+    perform outbox_engine.refuse(format('%L is not a unit', p_unit), 'Use hour or day.');
+  end if;
+  v_found := outbox_engine.figures_json(
+    p_since, p_until, p_unit, p_zone, '{all,time,all country,all plan,all code}');
+  return jsonb_build_object(
+    'counted_at', (select w.complete_at from outbox_engine.figures_follow w),
+    'all', v_found -> 'all', 'time', v_found -> 'time', 'country', v_found -> 'all country',
+    'plan', v_found -> 'all plan', 'code', v_found -> 'all code');
 end
 $$;
 
@@ -17998,6 +18379,45 @@ as $$
   ) b
 $$;
 
+create function public.outbox_erase_bulk_filters(p_recipients text[]) returns jsonb
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_actions bigint[];
+begin
+  with named as materialized (
+    select b.id, (b.filter -> 'recipients') - p_recipients as others
+    from outbox_engine.bulk_actions b
+    where b.ended_at is null and (
+      b.filter -> 'recipients' ?| p_recipients
+      or exists (
+        select
+        from unnest(p_recipients) r
+        where right(r, length(b.filter ->> 'last_digits')) = b.filter ->> 'last_digits'))
+    order by b.id
+    for update
+  ),
+  erased as (
+    update outbox_engine.bulk_actions b
+    set filter = case
+        when n.others <> '[]' and not b.filter ? 'last_digits'
+          then jsonb_set(b.filter, '{recipients}', n.others)
+        else outbox_engine.ended_filter(b.filter)
+      end,
+      is_stopped = n.others = '[]' or b.filter ? 'last_digits',
+      ended_at = case when n.others = '[]' or b.filter ? 'last_digits' then outbox_engine.now() end
+    from named n
+    where b.id = n.id
+    returning b.id
+  )
+  select array_agg(id order by id) into v_actions from erased;
+  if v_actions is not null then
+    perform outbox_engine.audit_change('erase_bulk_filters', array_to_string(v_actions[:20], ', '));
+  end if;
+  return jsonb_build_object('bulk_actions', coalesce(cardinality(v_actions), 0));
+end
+$$;
+
 create function public.outbox_reschedule_messages(p_ids bigint[], p_send_at timestamptz, p_dry_run boolean)
 returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -18036,13 +18456,26 @@ end
 $$;
 
 create function public.outbox_list_audit(p_filter jsonb, p_before bigint, p_most integer) returns jsonb
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer
+-- In the order of the ids, as far as entries are needed.
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off
+set enable_sort = off
 as $$
 declare
   v_filter constant jsonb := coalesce(outbox_engine.given_json(p_filter), '{}');
+  v_since constant timestamptz := v_filter ->> 'since';
+  v_until constant timestamptz := v_filter ->> 'until';
   v_most constant integer := least(greatest(p_most, 1), 1000);
   v_wrong text;
-  v_entries jsonb;
+  -- Ids follow the times, but for transactions that stayed open for more than an hour.
+  v_lowest constant bigint := coalesce((
+    select a.id from outbox_engine.audit a where a.at < v_since - interval '1 hour' order by a.at desc limit 1
+  ), 0);
+  v_before constant bigint := least(p_before, 9223372036854775807, (
+    select a.id from outbox_engine.audit a where a.at > v_until + interval '1 hour' order by a.at limit 1
+  ));
+  v_found outbox_engine.audit[];
+  v_last outbox_engine.audit;
 begin
   select min(key) into v_wrong
   from jsonb_object_keys(v_filter) key
@@ -18051,28 +18484,39 @@ begin
     perform outbox_engine.refuse(
       format('%s is not a key of a filter', v_wrong), 'Use actor, via, action, target, since or until.');
   end if;
-  select coalesce(jsonb_agg(to_jsonb(x) order by x.id desc), '[]')
-  into v_entries
-  from (
-    select a.id, a.at, a.actor, a.via, a.action, a.target, a.detail
-    from outbox_engine.audit a
-    where a.id < coalesce(p_before, 9223372036854775807)
-      and coalesce(a.actor = v_filter ->> 'actor', true)
-      and coalesce(a.via = v_filter ->> 'via', true)
-      and coalesce(a.action = v_filter ->> 'action', true)
-      and (not v_filter ? 'target' or coalesce(position(v_filter ->> 'target' in a.target) > 0, false))
-      and coalesce(a.at >= (v_filter ->> 'since')::timestamptz, true)
-      and coalesce(a.at < (v_filter ->> 'until')::timestamptz, true)
+  v_found := array(
+    select a.entry
+    from (
+      select x.id, x as entry
+      from outbox_engine.audit x
+      where x.id < v_before and x.id > v_lowest
+      order by x.id desc
+      limit 20000
+    ) a
+    where coalesce((a.entry).actor = v_filter ->> 'actor', true)
+      and coalesce((a.entry).via = v_filter ->> 'via', true)
+      and coalesce((a.entry).action = v_filter ->> 'action', true)
+      and (
+        not v_filter ? 'target' or coalesce(position(v_filter ->> 'target' in (a.entry).target) > 0, false))
+      and coalesce((a.entry).at >= v_since, true)
+      and coalesce((a.entry).at < v_until, true)
     order by a.id desc
-    limit v_most + 1
-  ) x;
+    limit v_most + 1);
+  if cardinality(v_found) > v_most then
+    v_last := v_found[v_most];
+  else
+    select * into v_last
+    from outbox_engine.audit x
+    where x.id < v_before and x.id > v_lowest
+    order by x.id desc
+    limit 1 offset 19999;
+  end if;
   return jsonb_build_object(
-    'entries', case
-      when jsonb_array_length(v_entries) > v_most then v_entries - v_most
-      else v_entries
-    end,
-    'before', v_entries -> (v_most - 1) -> 'id')
-    || case when jsonb_array_length(v_entries) <= v_most then '{"before": null}'::jsonb else '{}' end;
+    'entries', (
+      select coalesce(jsonb_agg(to_jsonb(e) order by e.id desc), '[]') from unnest(v_found[:v_most]) e
+    ),
+    'before', v_last.id,
+    'read_to', v_last.at);
 end
 $$;
 
@@ -18177,6 +18621,12 @@ begin
 end
 $$;
 
+create function public.outbox_known_suppressions(p_recipients text[]) returns integer
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)::integer from public.outbox_suppressions s where s.recipient = any (p_recipients)
+$$;
+
 create function public.outbox_tend_dashboard(p_days text, p_most integer) returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -18186,7 +18636,7 @@ declare
   v_figures_before constant timestamptz := outbox_engine.remove_before(v_days, 'figures', v_now);
   v_audit_before constant timestamptz := outbox_engine.remove_before(v_days, 'audit', v_now);
   b outbox_engine.bulk_actions;
-  v_more boolean;
+  v_figures boolean;
 begin
   -- First, because nothing is locked yet and it waits for messages. An action goes on in steps until its end,
   -- so it stays with the job that took it over.
@@ -18204,18 +18654,18 @@ begin
       where id = b.id and ended_at is null;
     exception
       when data_exception or integrity_constraint_violation then
-        -- It would fail each time, and hold up all that the upkeep job does.
+        -- It would fail each time, and hold up all that the job does.
         update outbox_engine.bulk_actions
         set is_stopped = true, ended_at = v_now, filter = outbox_engine.ended_filter(filter)
         where id = b.id;
         b.ended_at := v_now;
     end;
   end if;
-  v_more := outbox_engine.tend_figures(20) or coalesce(b.ended_at is null and b.id is not null, false);
+  v_figures := outbox_engine.tend_figures(20);
   delete from outbox_engine.hourly_figures where hour < v_figures_before;
   delete from outbox_engine.bulk_actions where ended_at < v_audit_before;
   perform outbox_engine.prune_audit(v_audit_before, p_most);
-  return jsonb_build_object('more', v_more);
+  return jsonb_build_object('bulk', b.id is not null and b.ended_at is null, 'figures', v_figures);
 end
 $$;
 
@@ -18493,14 +18943,16 @@ revoke all on function public.outbox_person_numbers, public.outbox_find_person, 
 grant execute on function public.outbox_person_numbers, public.outbox_find_person, public.outbox_person_messages, public.outbox_person_records to service_role;
 revoke all on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records from public, anon, authenticated, service_role;
 grant execute on function public.outbox_erase_members, public.outbox_prepare_erasure, public.outbox_erase_messages, public.outbox_erase_records to service_role;
-revoke all on function public.outbox_list_messages, public.outbox_count_messages from public, anon, authenticated, service_role;
-grant execute on function public.outbox_list_messages, public.outbox_count_messages to service_role;
+revoke all on function public.outbox_list_messages, public.outbox_count_messages, public.outbox_latest_statuses from public, anon, authenticated, service_role;
+grant execute on function public.outbox_list_messages, public.outbox_count_messages, public.outbox_latest_statuses to service_role;
 revoke all on function public.outbox_conversation, public.outbox_show_text from public, anon, authenticated, service_role;
 grant execute on function public.outbox_conversation, public.outbox_show_text to service_role;
-revoke all on function public.outbox_delivery_figures from public, anon, authenticated, service_role;
-grant execute on function public.outbox_delivery_figures to service_role;
+revoke all on function public.outbox_delivery_figures, public.outbox_delivery_report from public, anon, authenticated, service_role;
+grant execute on function public.outbox_delivery_figures, public.outbox_delivery_report to service_role;
 revoke all on function public.outbox_preview_bulk, public.outbox_start_bulk, public.outbox_continue_bulk, public.outbox_stop_bulk, public.outbox_list_bulk from public, anon, authenticated, service_role;
 grant execute on function public.outbox_preview_bulk, public.outbox_start_bulk, public.outbox_continue_bulk, public.outbox_stop_bulk, public.outbox_list_bulk to service_role;
+revoke all on function public.outbox_erase_bulk_filters from public, anon, authenticated, service_role;
+grant execute on function public.outbox_erase_bulk_filters to service_role;
 revoke all on function public.outbox_reschedule_messages, public.outbox_send_test_message from public, anon, authenticated, service_role;
 grant execute on function public.outbox_reschedule_messages, public.outbox_send_test_message to service_role;
 revoke all on function public.outbox_list_audit from public, anon, authenticated, service_role;
@@ -18509,8 +18961,8 @@ revoke all on function public.outbox_list_suppressions from public, anon, authen
 grant execute on function public.outbox_list_suppressions to service_role;
 revoke all on function public.outbox_show_preview from public, anon, authenticated, service_role;
 grant execute on function public.outbox_show_preview to service_role;
-revoke all on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression from public, anon, authenticated, service_role;
-grant execute on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression to service_role;
+revoke all on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression, public.outbox_known_suppressions from public, anon, authenticated, service_role;
+grant execute on function public.outbox_find_reply, public.outbox_show_replies, public.outbox_lift_suppression, public.outbox_known_suppressions to service_role;
 revoke all on function public.outbox_tend_dashboard from public, anon, authenticated, service_role;
 grant execute on function public.outbox_tend_dashboard to service_role;
 

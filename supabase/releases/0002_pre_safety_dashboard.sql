@@ -1,7 +1,8 @@
 -- What the dashboard reads (93_dashboard).
 
 -- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
--- was deleted of it. Null in a block's column means not known, or none.
+-- was deleted of it. Null in a block's column means not known, or none. The messages that are there lie
+-- between `first_id` and `last_id`.
 create table outbox_engine.block_figures (
   id bigint generated always as identity primary key,
   block integer not null,
@@ -14,11 +15,19 @@ create table outbox_engine.block_figures (
   status_code integer,
   delay smallint,
   messages integer not null,
-  parts integer not null
+  parts integer not null,
+  first_id bigint,
+  last_id bigint
 );
 alter table outbox_engine.block_figures enable row level security;
 
 create index block_figures_block on outbox_engine.block_figures (block);
+-- For searches, which take the blocks from the newest on.
+create index block_figures_status on outbox_engine.block_figures (status, block);
+create index block_figures_code on outbox_engine.block_figures (status_code, block)
+  where status_code is not null;
+create index block_figures_campaign on outbox_engine.block_figures (campaign, block)
+  where campaign is not null;
 
 -- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
 -- from acceptance to delivery, null for messages that were not delivered.
@@ -43,14 +52,22 @@ create table outbox_engine.changed_blocks (
 );
 alter table outbox_engine.changed_blocks enable row level security;
 
--- How far changes were followed. One row. `safe_to` and the mark are as in event_follow.
+-- How far changes were followed. One row. `safe_to` and the mark are as in event_follow, with their times.
+-- `complete_at`: the sums have all that happened until then. `noted_to` is the newest message of which the
+-- block was noted. `counted_to`: no message up to this id comes later; `drawn_to` is the mark for it.
 create table outbox_engine.figures_follow (
   only_row boolean primary key default true check (only_row),
   followed_to bigint,
   safe_to bigint,
+  safe_at timestamptz,
   marked_to bigint,
+  marked_at timestamptz,
   marked_by text[],
-  counted_to bigint not null default 0
+  noted_to bigint not null default 0,
+  counted_to bigint not null default 0,
+  drawn_to bigint,
+  drawn_by text[],
+  complete_at timestamptz
 ) with (fillfactor = 10);
 alter table outbox_engine.figures_follow enable row level security;
 
@@ -88,6 +105,16 @@ create type outbox_engine.message_filter as (
   metadata jsonb,
   id bigint,
   below_id bigint
+);
+
+-- Ids to read for a filter, from `first_id` to `last_id`. `messages` is how many of them match, null where
+-- only the messages tell.
+create type outbox_engine.id_range as (first_id bigint, last_id bigint, messages bigint);
+
+-- A block by its figures: how many rows of them an index gave, how many messages match, and between which
+-- ids.
+create type outbox_engine.matching_block as (
+  block integer, figures bigint, messages bigint, first_id bigint, last_id bigint
 );
 
 -- The audit (05_engine/35_audit.sql).

@@ -814,6 +814,15 @@ export type OutboxDatabase = {
         }
         Returns: Json
       }
+      outbox_delivery_report: {
+        Args: {
+          p_since: string
+          p_until: string
+          p_unit: string
+          p_zone: string
+        }
+        Returns: Json
+      }
       outbox_discard_import: {
         Args: {
           p_import_id: string
@@ -838,6 +847,12 @@ export type OutboxDatabase = {
           p_worker: string
         }
         Returns: undefined
+      }
+      outbox_erase_bulk_filters: {
+        Args: {
+          p_recipients: string[]
+        }
+        Returns: Json
       }
       outbox_erase_members: {
         Args: {
@@ -973,6 +988,19 @@ export type OutboxDatabase = {
           p_raws: string[]
         }
         Returns: undefined
+      }
+      outbox_known_suppressions: {
+        Args: {
+          p_recipients: string[]
+        }
+        Returns: number
+      }
+      outbox_latest_statuses: {
+        Args: {
+          p_since: string[]
+          p_most: number
+        }
+        Returns: Json
       }
       outbox_lift_suppression: {
         Args: {

@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from jobs.examining.findings import Finding, Mark
 from jobs.gateway.gateway import Gateway
 from jobs.gateway.operating import Operating
 from jobs.runtime.settings import SupabaseSettings
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
-from scheduler.doctor.findings import Finding, Mark
 from scheduler.doctor.installation import Environment, Installation
 from scheduler.doctor.rounds import CHECKS, examine
 from tests.engine import supabase_settings

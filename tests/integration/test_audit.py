@@ -10,6 +10,8 @@ import pytest
 from jobs.gateway.operating import Operating, Suppression
 from sandbox.local.stack import LocalStack
 from tests.engine import insert, supabase_settings
+from tests.outgoing import call
+from tests.plans import touched
 from tests.stack import Connection
 
 NOT_AUDITED = {
@@ -21,7 +23,7 @@ NOT_AUDITED = {
     "outbox_preview_bulk": "changes nothing",
     "outbox_take_test_report": "deletes the doctor's own test callback",
     "outbox_try_auth_hook": "rolls back what it tries",
-    "outbox_tend_dashboard": "the upkeep job calls it",
+    "outbox_tend_dashboard": "the figures job calls it",
     "outbox_continue_bulk": "goes on with an action, which is audited; so are the calls that it makes",
 }
 ENGINE = {
@@ -162,3 +164,25 @@ def test_list_is_filtered_and_paged(db: Connection) -> None:
     assert len(first["entries"]) == len(second["entries"]) == 1
     assert first["entries"][0]["id"] > second["entries"][0]["id"]
     assert second["before"] is None
+
+
+def test_rare_entry_is_found_in_bounded_steps(db: Connection) -> None:
+    db.execute("select public.outbox_pause(null, null, null, null, null)")
+    db.execute(
+        "insert into outbox_engine.audit (at, actor, via, action, detail)"
+        " select now() + n * interval '1 second', 'Zoë', 'dashboard', 'show_text', '{}' from generate_series(1, 20010) n"
+    )
+    with touched(db) as rows:
+        page = call(db, "list_audit", {"action": "pause"}, None, 50)
+    assert (page["entries"], rows["audit"] < 45_000) == ([], True)
+    assert page["read_to"] is not None
+
+    page = call(db, "list_audit", {"action": "pause"}, page["before"], 50)
+    assert ([entry["action"] for entry in page["entries"]], page["before"]) == (["pause"], None)
+    with touched(db) as rows:
+        assert len(call(db, "list_audit", {}, None, 50)["entries"]) == 50
+    assert rows["audit"] < 60
+    # An hour in which nothing happened is not a walk through all before it.
+    with touched(db) as rows:
+        assert call(db, "list_audit", {"since": "2100-01-01T00:00:00+00:00"}, None, 50)["entries"] == []
+    assert rows["audit"] < 10

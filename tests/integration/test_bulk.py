@@ -75,10 +75,10 @@ def test_driver_that_dies_repeats_nothing(db: Connection, other: Connection) -> 
         assert call(db, "continue_bulk", bulk["id"], 2)["state"] == "running"
     assert cancellations(db) == 2
 
-    assert call(db, "tend_dashboard", "{}", 100) == {"more": False}
+    assert call(db, "tend_dashboard", "{}", 100) == {"bulk": False, "figures": False}
     assert cancellations(db) == 2
     later(db, "31 seconds")
-    while call(db, "tend_dashboard", "{}", 2)["more"]:
+    while call(db, "tend_dashboard", "{}", 2)["bulk"]:
         pass
 
     assert cancellations(db) == 4
@@ -96,6 +96,20 @@ def test_stopped_action_stays_stopped(db: Connection) -> None:
     later(db, "1 minute")
     call(db, "tend_dashboard", "{}", 100)
     assert statuses(db).count("cancelled") == 1
+
+
+def test_erased_person_leaves_running_filters(db: Connection) -> None:
+    insert(db, 2)
+    one, two = ["+14155550123"], ["+14155550123", "+447700900123"]
+    filters = [{"recipients": one}, {"recipients": two}, {"last_digits": "550123"}, {"recipients": ["+447700900123"]}]
+    for wanted in filters:
+        call(db, "start_bulk", "cancel", wanted, {})
+
+    assert call(db, "erase_bulk_filters", one) == {"bulk_actions": 3}
+    assert call(db, "erase_bulk_filters", one) == {"bulk_actions": 0}
+    found = [(bulk["filter"], bulk["state"]) for bulk in reversed(call(db, "list_bulk", None, 10))]
+    left = {"recipients": ["+447700900123"]}
+    assert found == [({}, "stopped"), (left, "running"), ({}, "stopped"), (left, "running")]
 
 
 def test_audit_names_who_started_it(db: Connection) -> None:

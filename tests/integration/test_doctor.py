@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from jobs.examining.findings import Mark
 from sandbox.local.stack import LocalStack
 from sandbox.simulator.server import Running
 from scheduler.doctor import wakeups_check
-from scheduler.doctor.findings import Mark
 from tests.engine import MakeRig, later, stand_still
 from tests.integration.doctor_round import configure, failure, failures, findings, webhook_app
 from tests.integration.test_wakeup import Between

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from jobs.examining.findings import Mark
 from jobs.providers.inspection import Standing
 from jobs.providers.sinch import inspection as sinch_inspection
 from jobs.providers.vonage import inspection as vonage_inspection
@@ -19,7 +20,6 @@ from sandbox.simulator.vonage.applications import ApplicationSettings
 from sandbox.simulator.vonage.tokens import make_private_key, public_key_of
 from scheduler.cli import run_command_line
 from scheduler.doctor import certificates, text_check
-from scheduler.doctor.findings import Mark
 from tests.acceptance.tls_front import tls_front
 from tests.calls import report
 from tests.commands import outbox

@@ -127,6 +127,40 @@ def test_figures_have_rate_and_quantiles(db: Connection) -> None:
     assert [row["messages"] for row in call(db, "delivery_figures", since, until, "day", None, "Asia/Kolkata")] == [110]
 
 
+def test_report_has_all_splits_of_figures(db: Connection) -> None:
+    given_sums(
+        db,
+        ("2027-01-01 10:00+00", "GB", "delivered", 0, 1, 50),
+        ("2027-01-01 11:00+00", "GB", "failed", 402, None, 20),
+        ("2027-01-02 11:00+00", "US", "waiting", None, None, 7),
+    )
+    since, until = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 1, 3, tzinfo=UTC)
+    report = call(db, "delivery_report", since, until, "day", "UTC")
+
+    assert report.pop("counted_at") is None
+    assert report["all"] == call(db, "delivery_figures", since, until, "all", None, "UTC")
+    assert report["time"] == call(db, "delivery_figures", since, until, "day", None, "UTC")
+    assert [row["messages"] for row in report["time"]] == [70, 7]
+    for by in ("country", "plan", "code"):
+        assert report[by] == call(db, "delivery_figures", since, until, "all", by, "UTC")
+    assert [(row["by"], row["messages"]) for row in report["code"]] == [("0", 50), ("402", 20), (None, 7)]
+
+
+def test_figures_say_when_they_were_complete(db: Connection, other: Connection) -> None:
+    insert(db, 1)
+    count(db)
+    since, until = datetime(2027, 1, 1, tzinfo=UTC), datetime(2027, 1, 3, tzinfo=UTC)
+    first = call(db, "delivery_report", since, until, "day", "UTC")["counted_at"]
+    with other.transaction():
+        other.execute("select public.outbox_cancel(array(select id from public.outbox), false)")
+        # What is not committed yet is not in the figures.
+        count(db)
+        assert call(db, "delivery_report", since, until, "day", "UTC")["counted_at"] == first
+    count(db)
+    last = call(db, "delivery_report", since, until, "day", "UTC")["counted_at"]
+    assert datetime.fromisoformat(last) > datetime.fromisoformat(first)
+
+
 def test_retention_keeps_sums_and_ends_them(db: Connection) -> None:
     insert(db, 1)
     db.execute("select public.outbox_cancel(array(select id from public.outbox), false)")

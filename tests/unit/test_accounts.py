@@ -17,6 +17,7 @@ from scheduler.cli import run_command_line
 from scheduler.commands import adopt
 from scheduler.engine import build_engine
 
+JOBS = ["dispatch", "recover", "reconcile", "inbound", "campaigns", "events", "figures", "upkeep"]
 SINCH = {"SINCH_SERVICE_PLAN_ID": "plan", "SINCH_API_TOKEN": "token", "SINCH_REGION": "us"}
 
 
@@ -193,6 +194,7 @@ async def test_each_account_has_its_jobs(monkeypatch: pytest.MonkeyPatch, vonage
         "inbound vonage",
         "campaigns",
         "events",
+        "figures",
         "upkeep",
     ]
 
@@ -204,7 +206,7 @@ async def test_one_account_adds_no_job(monkeypatch: pytest.MonkeyPatch) -> None:
     await engine.aclose()
 
     assert [one.plan.position for one in engine.served] == [None]
-    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "events", "upkeep"]
+    assert [job.name for job in engine.jobs] == JOBS
 
 
 async def test_account_keeps_its_place_alone(monkeypatch: pytest.MonkeyPatch, vonage: dict[str, str]) -> None:
@@ -216,7 +218,7 @@ async def test_account_keeps_its_place_alone(monkeypatch: pytest.MonkeyPatch, vo
     await engine.aclose()
 
     assert [(one.plan.provider, one.plan.position) for one in engine.served] == [("vonage", 1)]
-    assert [job.name for job in engine.jobs] == ["dispatch", "recover", "reconcile", "inbound", "campaigns", "events", "upkeep"]
+    assert [job.name for job in engine.jobs] == JOBS
 
 
 @pytest.mark.parametrize(

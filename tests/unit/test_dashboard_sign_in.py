@@ -121,7 +121,9 @@ Made = Callable[..., SupabaseWay]
 async def way() -> AsyncIterator[Made]:
     made: list[SupabaseWay] = []
 
-    def make(auth: Auth, *, require_mfa: bool = False, clock: Callable[[], float] | None = None) -> SupabaseWay:
+    def make(
+        auth: Callable[[httpx.Request], httpx.Response], *, require_mfa: bool = False, clock: Callable[[], float] | None = None
+    ) -> SupabaseWay:
         project = SupabaseSettings(_env_file=None, supabase_url="http://127.0.0.1:9", supabase_secret_key="sb_secret_test")
         how = {} if clock is None else {"clock": clock}
         made.append(SupabaseWay(project, require_mfa=require_mfa, transport=httpx.MockTransport(auth), **how))
@@ -134,6 +136,7 @@ async def way() -> AsyncIterator[Made]:
 
 async def test_role_comes_from_app_metadata_alone(way: Made) -> None:
     assert await way(Auth()).admit(GIVEN) == ADA
+    assert await way(Auth(banned_until="2026-01-01T00:00:00Z")).admit(GIVEN) == ADA
     assert (await way(Auth(app_metadata={"outbox": "viewer"})).admit(GIVEN)).role is Role.VIEWER
     for refused in (
         Auth(app_metadata={}, user_metadata={"outbox": "operator"}),
@@ -209,6 +212,14 @@ async def test_withdrawn_role_ends_the_session(way: Made) -> None:
     assert await asked.still_admitted(ADA) == ADA
     auth.is_away = False
     assert await asked.still_admitted(ADA) is None
+
+
+@pytest.mark.parametrize(("said", "remains"), [('{"error_code": "user_not_found"}', False), ("no such page", True)])
+async def test_deleted_account_ends_the_session(way: Made, said: str, remains: bool) -> None:
+    def answer(_request: httpx.Request) -> httpx.Response:
+        return httpx.Response(404, text=said)
+
+    assert (await way(answer).still_admitted(ADA) == ADA) == remains
 
 
 # Settings

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from jobs.examining import storage
+from jobs.examining.findings import Finder, Finding, Mark, some
 from jobs.gateway.doctor import AuthHook, Dispatcher, Facts, HookAnswer, Objects, Processes, Storage, Usable
 from jobs.gateway.verdict import PlanState, Verdict
 from jobs.providers import registry
@@ -29,7 +31,6 @@ from scheduler.doctor import (
     text_check,
     wakeups_check,
 )
-from scheduler.doctor.findings import Finder, Finding, Mark, some
 from scheduler.doctor.installation import Answered, Environment, Installation
 from scheduler.doctor.rounds import Check, run
 
@@ -304,10 +305,10 @@ def test_hourly_limit_of_auth_is_named_when_reached() -> None:
 def test_storage_names_what_keeps_dead_rows() -> None:
     busy = replace(STORAGE, open_transactions=1, longest_seconds=7300.0, prepared_transactions=2, bloated=("outbox",))
 
-    assert marks(storage_check.transactions(busy)) == [Mark.WARNING, Mark.WARNING]
-    assert marks(storage_check.vacuum(busy)) == [Mark.WARNING]
-    assert marks(storage_check.vacuum(replace(STORAGE, autovacuum=False))) == [Mark.FAILED]
-    assert storage_check.size(replace(STORAGE, bytes=5_000_000_000)).mark is Mark.WARNING
+    assert marks(storage.transactions(busy)) == [Mark.WARNING, Mark.WARNING]
+    assert marks(storage.vacuum(busy)) == [Mark.WARNING]
+    assert marks(storage.vacuum(replace(STORAGE, autovacuum=False))) == [Mark.FAILED]
+    assert storage.size(replace(STORAGE, bytes=5_000_000_000)).mark is Mark.WARNING
     assert marks(storage_check.retention(None, replace(PROCESSES, upkeep_seconds_ago=None))) == [Mark.WARNING]
 
 

@@ -24,11 +24,6 @@ class Database:
         await asyncio.sleep(self._steps.pop(0))
         return bool(self._steps)
 
-    async def tend_dashboard(self, kept_days: Mapping[str, float | None], *, most: int) -> bool:
-        assert kept_days
-        assert most > 0
-        return False
-
     async def take_alarms(self, *, limit: int) -> tuple[()]:
         assert limit > 0
         return ()

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from jobs.gateway.rpc import Calls
-from jobs.gateway.values import instant
+from jobs.gateway.values import instant, moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,15 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of the audit, the newest first. ``before`` is where the next page begins, None at the end."""
+    """A page of the audit, the newest first. ``before`` is where the next page begins, None at the end.
+
+    A call reads a bounded stretch, so a page may hold few entries, or none, and go on all the same. ``read_to`` is the time of
+    the last entry that was read, None at the end.
+    """
 
     entries: tuple[AuditEntry, ...]
     before: int | None
+    read_to: datetime | None
 
 
 class AuditCalls(Calls):
@@ -68,4 +73,5 @@ class AuditCalls(Calls):
                 "p_most": most,
             },
         )
-        return AuditPage(tuple(AuditEntry.parse(row) for row in answer["entries"]), answer["before"])
+        entries = tuple(AuditEntry.parse(row) for row in answer["entries"])
+        return AuditPage(entries, answer["before"], moment(answer["read_to"]))

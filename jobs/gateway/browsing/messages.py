@@ -1,6 +1,6 @@
 """Messages as lists show them, and all that passed between us and one number."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, Final, Self
@@ -165,6 +165,19 @@ class ShownText:
     media_url: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class LatestStatuses:
+    """The messages inserted since a time, by status. ``is_more``: older ones were not counted."""
+
+    since: datetime
+    statuses: Mapping[str, int]
+    is_more: bool
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> Self:
+        return cls(**{**row, "since": instant(row["since"])})
+
+
 class MessageCalls(Calls):
     """Lists messages, and shows one text on request."""
 
@@ -182,6 +195,11 @@ class MessageCalls(Calls):
     async def count_messages(self, wanted: MessageFilter, most: int = 10_000) -> Count:
         """How many messages match, counted up to ``most``."""
         return Count(**await self._rpc.call("outbox_count_messages", {"p_filter": wanted.as_json(), "p_most": most}))
+
+    async def latest_statuses(self, since: Sequence[datetime], *, most: int) -> tuple[LatestStatuses, ...]:
+        """The messages inserted since each of these times, by status, among the newest ``most``."""
+        answer = await self._rpc.call("outbox_latest_statuses", {"p_since": [one.isoformat() for one in since], "p_most": most})
+        return tuple(LatestStatuses.parse(row) for row in answer)
 
     async def send_test(self, message: Mapping[str, Any]) -> int:
         """Insert a message as an app does, marked as a test, and return its id.

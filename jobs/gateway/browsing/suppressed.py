@@ -1,6 +1,6 @@
 """The list of numbers that get no messages, with search."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -60,6 +60,10 @@ class SuppressionCalls(Calls):
             },
         )
         return SuppressionPage(tuple(ListedSuppression.parse(row) for row in answer["suppressions"]), answer["after"])
+
+    async def known_suppressions(self, recipients: Sequence[str]) -> int:
+        """How many of these numbers (E.164) are on the list."""
+        return int(await self._rpc.call("outbox_known_suppressions", {"p_recipients": list(recipients)}))
 
     async def lift_suppression(self, recipient: str) -> bool:
         """Let a number (E.164) get messages again. False if it is not on the list."""

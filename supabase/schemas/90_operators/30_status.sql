@@ -250,7 +250,8 @@ as $$
     'processes', (
       select coalesce(jsonb_agg(to_jsonb(w) order by w.at desc, w.worker, w.provider, w.plan), '[]')
       from (
-        select worker, provider, plan, since, at, greatest(0, extract(epoch from p_now - at)) as seconds_ago
+        select worker, provider, plan, since, at, schema_version,
+          greatest(0, extract(epoch from p_now - at)) as seconds_ago
         from outbox_engine.heartbeats
         where worker <> '' and at > p_now - interval '10 minutes' and ended_at is null
         order by at desc

@@ -3,7 +3,8 @@
 -- status would do neither, and every report would have to write it.
 
 -- `total` is what a block held when it was last counted, the deleted messages included, and `removed` what
--- was deleted of it. Null in a block's column means not known, or none.
+-- was deleted of it. Null in a block's column means not known, or none. The messages that are there lie
+-- between `first_id` and `last_id`.
 create table outbox_engine.block_figures (
   id bigint generated always as identity primary key,
   block integer not null,
@@ -16,11 +17,19 @@ create table outbox_engine.block_figures (
   status_code integer,
   delay smallint,
   messages integer not null,
-  parts integer not null
+  parts integer not null,
+  first_id bigint,
+  last_id bigint
 );
 alter table outbox_engine.block_figures enable row level security;
 
 create index block_figures_block on outbox_engine.block_figures (block);
+-- For searches, which take the blocks from the newest on.
+create index block_figures_status on outbox_engine.block_figures (status, block);
+create index block_figures_code on outbox_engine.block_figures (status_code, block)
+  where status_code is not null;
+create index block_figures_campaign on outbox_engine.block_figures (campaign, block)
+  where campaign is not null;
 
 -- The sums, by hour (UTC) of send_at. They stay when messages are deleted. `delay` is the bucket of the time
 -- from acceptance to delivery, null for messages that were not delivered.
@@ -45,14 +54,22 @@ create table outbox_engine.changed_blocks (
 );
 alter table outbox_engine.changed_blocks enable row level security;
 
--- How far changes were followed. One row. `safe_to` and the mark are as in event_follow.
+-- How far changes were followed. One row. `safe_to` and the mark are as in event_follow, with their times.
+-- `complete_at`: the sums have all that happened until then. `noted_to` is the newest message of which the
+-- block was noted. `counted_to`: no message up to this id comes later; `drawn_to` is the mark for it.
 create table outbox_engine.figures_follow (
   only_row boolean primary key default true check (only_row),
   followed_to bigint,
   safe_to bigint,
+  safe_at timestamptz,
   marked_to bigint,
+  marked_at timestamptz,
   marked_by text[],
-  counted_to bigint not null default 0
+  noted_to bigint not null default 0,
+  counted_to bigint not null default 0,
+  drawn_to bigint,
+  drawn_by text[],
+  complete_at timestamptz
 ) with (fillfactor = 10);
 alter table outbox_engine.figures_follow enable row level security;
 
@@ -96,7 +113,7 @@ $$;
 create function outbox_engine.figures_of(p_messages outbox_engine.message_of_figures[])
 returns table (
   block integer, hour timestamptz, country text, plan text, campaign text, status text, status_code integer,
-  delay smallint, messages bigint, parts bigint
+  delay smallint, messages bigint, parts bigint, first_id bigint, last_id bigint
 )
 language sql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
@@ -105,7 +122,7 @@ as $$
     case when m.status = 'delivered' then width_bucket(
       extract(epoch from m.finalized_at - m.sent_at)::double precision, outbox_engine.delay_bounds()
     )::smallint end,
-    count(*), coalesce(sum(m.parts), 0)
+    count(*), coalesce(sum(m.parts), 0), min(m.id), max(m.id)
   from unnest(p_messages) with ordinality m (
     id, recipient, dispatch_id, campaign, send_at, status, status_code, parts, sent_at, finalized_at, place
   )
@@ -150,7 +167,7 @@ as $$
 begin
   delete from outbox_engine.block_figures;
   delete from outbox_engine.changed_blocks;
-  update outbox_engine.figures_follow set counted_to = 0;
+  update outbox_engine.figures_follow set noted_to = 0, counted_to = 0, drawn_to = null;
   return null;
 end
 $$;

@@ -18,12 +18,14 @@ begin
   ),
   fresh as materialized (
     select x.hour, x.country, x.plan, x.campaign, x.status, x.status_code, x.delay,
-      sum(x.messages) as messages, sum(x.parts) as parts
+      sum(x.messages) as messages, sum(x.parts) as parts, min(x.first_id) as first_id,
+      max(x.last_id) as last_id
     from (
-      select f.hour, f.country, f.plan, f.campaign, f.status, f.status_code, f.delay, f.messages, f.parts
+      select f.hour, f.country, f.plan, f.campaign, f.status, f.status_code, f.delay, f.messages, f.parts,
+        f.first_id, f.last_id
       from live cross join lateral outbox_engine.figures_of(live.messages) f
       union all
-      select hour, country, plan, campaign, status, status_code, delay, messages, parts
+      select hour, country, plan, campaign, status, status_code, delay, messages, parts, null, null
       from outbox_engine.block_figures
       where block = p_block and not is_total
     ) x
@@ -35,9 +37,11 @@ begin
   ),
   kept as (
     insert into outbox_engine.block_figures (
-      block, is_total, hour, country, plan, campaign, status, status_code, delay, messages, parts
+      block, is_total, hour, country, plan, campaign, status, status_code, delay, messages, parts, first_id,
+      last_id
     )
-    select p_block, true, hour, country, plan, campaign, status, status_code, delay, messages, parts
+    select p_block, true, hour, country, plan, campaign, status, status_code, delay, messages, parts,
+      first_id, last_id
     from fresh
   ),
   difference as (
@@ -76,6 +80,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp
 as $$
 declare
   f outbox_engine.figures_follow;
+  v_now constant timestamptz := outbox_engine.now();
   -- First the id, then the writers.
   v_last constant bigint := outbox_engine.last_history_id();
   v_writers constant text[] := outbox_engine.history_writers();
@@ -84,21 +89,63 @@ begin
   if v_last < f.safe_to then
     -- The ids began again: the owner emptied the history and restarted them.
     f.safe_to := v_last;
+    f.safe_at := v_now;
     f.followed_to := least(f.followed_to, v_last);
     f.marked_to := null;
   elsif v_writers = '{}' then
     f.safe_to := v_last;
+    f.safe_at := v_now;
     f.marked_to := null;
   elsif f.marked_to is null or outbox_engine.still_writing(f.marked_by, v_writers) = '{}' then
     f.safe_to := greatest(f.safe_to, f.marked_to);
+    f.safe_at := case when f.marked_to is not null then f.marked_at else f.safe_at end;
     f.marked_to := v_last;
+    f.marked_at := v_now;
   else
     return f.safe_to;
   end if;
   update outbox_engine.figures_follow
-  set safe_to = f.safe_to, followed_to = f.followed_to, marked_to = f.marked_to,
-    marked_by = case when f.marked_to is not null then v_writers end;
+  set safe_to = f.safe_to, safe_at = f.safe_at, followed_to = f.followed_to, marked_to = f.marked_to,
+    marked_at = f.marked_at, marked_by = case when f.marked_to is not null then v_writers end;
   return f.safe_to;
+end
+$$;
+
+-- Moves the mark of inserted messages, and returns up to which id all are committed or never will be. Ids are
+-- drawn long before the commit of a big insert, which writes no row of the history. Whoever inserts holds its
+-- lock before it draws the first id.
+create function outbox_engine.move_messages_horizon() returns bigint
+language plpgsql volatile set search_path = pg_catalog, pg_temp
+as $$
+declare
+  f outbox_engine.figures_follow;
+  -- First the id, then the writers.
+  v_drawn constant bigint := (
+    select case when is_called then last_value else 0 end from public.outbox_id_seq);
+  v_writers constant text[] := array(
+    select l.virtualtransaction
+    from pg_locks l
+    where l.locktype = 'relation'
+      and l.relation = 'public.outbox'::regclass
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and l.mode = 'RowExclusiveLock'
+      and l.granted
+      and l.pid is distinct from pg_backend_pid());
+begin
+  select * into f from outbox_engine.figures_follow;
+  if v_drawn < f.counted_to or v_writers = '{}' then
+    f.counted_to := v_drawn;
+    f.drawn_to := null;
+  elsif f.drawn_to is null or outbox_engine.still_writing(f.drawn_by, v_writers) = '{}' then
+    f.counted_to := greatest(f.counted_to, f.drawn_to);
+    f.drawn_to := v_drawn;
+  else
+    return f.counted_to;
+  end if;
+  update outbox_engine.figures_follow
+  set counted_to = f.counted_to, drawn_to = f.drawn_to,
+    drawn_by = case when f.drawn_to is not null then v_writers end;
+  return f.counted_to;
 end
 $$;
 
@@ -111,7 +158,8 @@ declare
   v_safe constant bigint := outbox_engine.move_figures_horizon();
   f outbox_engine.figures_follow;
   v_last bigint;
-  v_newest constant bigint := coalesce((select max(id) from public.outbox), 0);
+  v_newest bigint;
+  v_counted_to bigint;
 begin
   select * into f from outbox_engine.figures_follow;
   if v_safe is null then
@@ -131,16 +179,20 @@ begin
     select distinct outbox_engine.block_of(outbox_id) from stretch
   )
   select case when count(*) = 50000 then max(id) else v_safe end into v_last from stretch;
-  -- From the block before the last one: a transaction may have committed ids late.
-  if v_newest <> f.counted_to then
-    insert into outbox_engine.changed_blocks (block)
-    select b
-    from generate_series(
-      greatest(outbox_engine.block_of(least(f.counted_to, v_newest)) - 1, 0),
-      outbox_engine.block_of(v_newest)
-    ) b;
-  end if;
-  update outbox_engine.figures_follow set followed_to = v_last, counted_to = v_newest;
+  -- New messages, and again those below which messages may have been missing until now.
+  v_counted_to := outbox_engine.move_messages_horizon();
+  v_newest := coalesce((select max(id) from public.outbox), 0);
+  insert into outbox_engine.changed_blocks (block)
+  select b
+  from generate_series(
+    outbox_engine.block_of(least(f.noted_to, v_newest)), outbox_engine.block_of(v_newest)) b
+  where v_newest > f.noted_to
+  union
+  select b
+  from generate_series(
+    outbox_engine.block_of(f.counted_to), outbox_engine.block_of(least(v_counted_to, v_newest))) b
+  where v_counted_to > f.counted_to;
+  update outbox_engine.figures_follow set followed_to = v_last, noted_to = v_newest;
   return v_last < v_safe;
 end
 $$;
@@ -170,6 +222,10 @@ begin
     delete from outbox_engine.changed_blocks where id = any (v_noted);
     exit when clock_timestamp() > v_began + interval '1 second';
   end loop;
-  return v_more or exists (select from outbox_engine.changed_blocks);
+  v_more := v_more or exists (select from outbox_engine.changed_blocks);
+  if not v_more then
+    update outbox_engine.figures_follow set complete_at = safe_at where followed_to is not null;
+  end if;
+  return v_more;
 end
 $$;

@@ -117,8 +117,14 @@ as $$
     case when f.until is not null then 'o.created_at < ($1).until' end,
     case when f.idempotency_key is not null then 'o.idempotency_key = ($1).idempotency_key' end,
     case when f.metadata is not null then 'o.metadata @> ($1).metadata' end,
-    case when f.countries is not null
-      then 'outbox_engine.country_of(o.recipient) = any (($1).countries)' end,
+    -- The first digits leave out most numbers of other countries: finding the country takes much longer.
+    case when f.countries is not null then format(
+      'array[substr(o.recipient, 2, 1), substr(o.recipient, 2, 2), substr(o.recipient, 2, 3)] && %L::text[]',
+      array(
+        select distinct left(r.prefix, 3)
+        from outbox_engine.number_regions r
+        where r.region = any (f.countries)
+      )) || ' and outbox_engine.country_of(o.recipient) = any (($1).countries)' end,
     case when f.plan is not null then 'exists (select from outbox_engine.dispatches d'
       || ' where d.id = o.dispatch_id and d.provider || '':'' || d.plan = ($1).plan)' end)
 $$;

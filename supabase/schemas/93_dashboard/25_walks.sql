@@ -68,68 +68,11 @@ begin
 end
 $$;
 
--- The newest block up to `p_block` that may hold matches, null if there is none. Blocks that changed since
--- they were counted may hold any.
-create function outbox_engine.next_block(f outbox_engine.message_filter, p_block integer) returns integer
-language sql stable set search_path = pg_catalog, pg_temp
+-- Whether the statement runs for a second: a list that people wait for then shows what was found.
+create function outbox_engine.is_late() returns boolean
+language sql volatile set search_path = pg_catalog, pg_temp
 as $$
-  select greatest(
-    (
-      select b.block
-      from outbox_engine.block_figures b
-      where b.block <= p_block
-        and (f.statuses is null or b.status = any (array(
-          select outbox_engine.counted_status(s) from unnest(f.statuses) s)))
-        and (f.codes is null or b.status_code = any (f.codes))
-        and (f.countries is null or b.country = any (f.countries))
-        and (f.campaign is null or b.campaign = f.campaign)
-        -- A claim gives a message its plan without a row in the history.
-        and (f.plan is null or b.plan = f.plan or b.status = 'waiting')
-      order by b.block desc
-      limit 1
-    ),
-    (select max(c.block) from outbox_engine.changed_blocks c where c.block <= p_block),
-    (
-      select max(outbox_engine.block_of(e.outbox_id))
-      from (
-        select x.outbox_id
-        from outbox_engine.figures_follow w
-        cross join lateral (
-          select y.outbox_id from public.outbox_events y where y.id > w.followed_to order by y.id limit 20000
-        ) x
-      ) e
-      where outbox_engine.block_of(e.outbox_id) <= p_block
-    ),
-    -- Not counted yet.
-    case when p_block >= coalesce((
-      select outbox_engine.block_of(w.counted_to)
-      from outbox_engine.figures_follow w
-      where w.followed_to is not null
-    ), 0) then p_block end)
-$$;
-
--- The first id of which the messages from there on were inserted at `p_at` or later, but for transactions
--- that stayed open for more than an hour. Ids follow the time of the insert, so it halves the range.
-create function outbox_engine.first_id_since(p_at timestamptz) returns bigint
-language plpgsql stable set search_path = pg_catalog, pg_temp
-as $$
-declare
-  v_low bigint := coalesce((select min(id) from public.outbox), 1);
-  v_high bigint := coalesce((select max(id) from public.outbox), 0) + 1;
-  v_middle bigint;
-begin
-  while v_low < v_high loop
-    v_middle := (v_low + v_high) / 2;
-    if coalesce((
-      select o.created_at from public.outbox o where o.id >= v_middle order by o.id limit 1
-    ) < p_at, false) then
-      v_low := v_middle + 1;
-    else
-      v_high := v_middle;
-    end if;
-  end loop;
-  return v_low;
-end
+  select clock_timestamp() > statement_timestamp() + interval '1 second'
 $$;
 
 -- At most `p_most` messages of a filter before an id, the newest first, among about `p_stretch` rows.
@@ -138,42 +81,36 @@ create function outbox_engine.walk_messages(
   f outbox_engine.message_filter, p_before bigint, p_most integer, p_stretch integer,
   out ids bigint[], out before bigint
 )
-language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 declare
-  v_query constant text := 'select array(select o.id from public.outbox o where o.id < $2 and o.id >= $3 and '
-    || outbox_engine.filter_conditions(f) || ' order by o.id desc limit $4)';
-  v_skips constant boolean := num_nonnulls(f.statuses, f.codes, f.countries, f.campaign, f.plan) > 0;
-  v_lowest bigint := coalesce((select min(id) from public.outbox), 1);
-  v_block integer;
-  v_from bigint;
-  v_read integer := 0;
+  v_query constant text := 'select array(select o.id from public.outbox o'
+    || ' where o.id >= $2 and o.id <= $3 and ' || outbox_engine.filter_conditions(f)
+    || ' order by o.id desc limit $4)';
+  v_plan record;
+  r outbox_engine.id_range;
+  v_read bigint := 0;
   v_found bigint[];
 begin
   ids := '{}';
   before := p_before;
-  if f.since is not null then
-    v_lowest := greatest(v_lowest, outbox_engine.first_id_since(f.since - interval '1 hour'));
-  end if;
-  while before > v_lowest and v_read < p_stretch and cardinality(ids) < p_most loop
-    v_block := outbox_engine.block_of(before - 1);
-    if v_skips then
-      v_block := outbox_engine.next_block(f, v_block);
-      if v_block is null then
-        before := null;
-        return;
-      end if;
-      before := least(before, (v_block + 1)::bigint << 13);
+  select * into v_plan
+  from outbox_engine.ranges_to_read(f, p_before, p_most, p_stretch, outbox_engine.has_figures(f));
+  foreach r in array v_plan.ranges loop
+    if v_read >= 2 * p_stretch or outbox_engine.is_late() then
+      return;
     end if;
-    v_from := greatest(v_block::bigint << 13, v_lowest);
-    execute v_query into v_found using f, before, v_from, p_most - cardinality(ids);
+    execute v_query into v_found
+    using f, r.first_id, r.last_id, least(p_most - cardinality(ids), r.messages);
     ids := ids || v_found;
-    v_read := v_read + (before - v_from)::integer;
-    before := case when cardinality(ids) = p_most then ids[p_most] else v_from end;
+    v_read := v_read + r.last_id - r.first_id + 1;
+    before := case when cardinality(ids) = p_most then ids[p_most] else r.first_id end;
+    if cardinality(ids) = p_most then
+      return;
+    end if;
   end loop;
-  if before <= v_lowest then
-    before := null;
-  end if;
+  before := v_plan.before;
 end
 $$;
 
@@ -186,13 +123,10 @@ create function outbox_engine.find_messages(
 language plpgsql stable set search_path = pg_catalog, pg_temp set jit = off
 as $$
 declare
-  v_before bigint := least(p_before, f.below_id, coalesce((select max(id) from public.outbox), 0) + 1);
+  v_before constant bigint := outbox_engine.first_before(f, p_before);
   v_ids bigint[] := outbox_engine.named_messages(f);
   v_complete_from bigint;
 begin
-  if f.until is not null then
-    v_before := least(v_before, outbox_engine.first_id_since(f.until + interval '1 hour'));
-  end if;
   if v_ids is null and f.recipients is not null then
     select m.ids, m.complete_from into v_ids, v_complete_from
     from outbox_engine.messages_to(f.recipients, v_before, greatest(p_most, 1000)) m;
@@ -217,5 +151,47 @@ begin
   into ids
   using f, v_ids, v_before, coalesce(v_complete_from, 0), p_most;
   before := case when cardinality(ids) = p_most then ids[p_most] else v_complete_from end;
+end
+$$;
+
+-- How many messages a filter has, counted up to `p_most`. `is_more`: there are more, or may be, because the
+-- count read as much as one call reads.
+create function outbox_engine.count_matches(
+  f outbox_engine.message_filter, p_most integer, out count bigint, out is_more boolean
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp set jit = off set enable_seqscan = off set enable_bitmapscan = off
+as $$
+declare
+  v_query constant text := 'select count(*) from (select from public.outbox o'
+    || ' where o.id >= $2 and o.id <= $3 and ' || outbox_engine.filter_conditions(f) || ' limit $4) x';
+  v_plan record;
+  r outbox_engine.id_range;
+  v_found bigint;
+begin
+  if num_nonnulls(f.id, f.idempotency_key, f.dispatch_id, f.batch_id, f.recipients, f.metadata) > 0 then
+    select cardinality(m.ids), m.before is not null into count, is_more
+    from outbox_engine.find_messages(f, null, p_most + 1, 60000) m;
+  else
+    select * into v_plan
+    from outbox_engine.ranges_to_read(
+      f, outbox_engine.first_before(f, null), p_most + 1, 60000,
+      outbox_engine.has_figures(f) or outbox_engine.has_figures_alone(f));
+    count := 0;
+    is_more := v_plan.before is not null;
+    foreach r in array v_plan.ranges loop
+      if count > p_most or outbox_engine.is_late() then
+        is_more := true;
+        exit;
+      end if;
+      v_found := r.messages;
+      if v_found is null then
+        execute v_query into v_found using f, r.first_id, r.last_id, p_most + 1 - count;
+      end if;
+      count := count + v_found;
+    end loop;
+  end if;
+  is_more := is_more or count > p_most;
+  count := least(count, p_most);
 end
 $$;

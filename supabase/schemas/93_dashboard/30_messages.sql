@@ -50,27 +50,52 @@ end
 $$;
 
 -- Called by the dashboard. How many messages a filter has, counted up to `p_most`. `is_more`: there may be
--- more, because the count ended there or had read 250,000 messages.
+-- more: the count ended there, or had read as much as one call reads.
 create function public.outbox_count_messages(p_filter jsonb, p_most integer) returns jsonb
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   f constant outbox_engine.message_filter := outbox_engine.read_filter(p_filter);
-  v_most constant integer := least(greatest(p_most, 1), 100000);
-  v_found record;
 begin
-  select * into v_found from outbox_engine.find_messages(f, null, v_most, 250000);
-  return jsonb_build_object(
-    'count', cardinality(v_found.ids), 'is_more', v_found.before is not null);
+  return (
+    select jsonb_build_object('count', c.count, 'is_more', c.is_more)
+    from outbox_engine.count_matches(f, least(greatest(p_most, 1), 100000)) c
+  );
 end
+$$;
+
+-- Called by the dashboard. The messages inserted since each of these times, by status, among the newest
+-- `p_most`. `is_more`: there are older ones, which were not counted.
+create function public.outbox_latest_statuses(p_since timestamptz[], p_most integer) returns jsonb
+language sql stable security definer set search_path = pg_catalog, pg_temp set jit = off
+as $$
+  with newest as materialized (
+    select o.status, o.created_at
+    from public.outbox o
+    where o.id >= outbox_engine.first_id_since(
+      (select min(s) from unnest(p_since) s) - interval '1 hour')
+    order by o.id desc
+    limit least(greatest(p_most, 1), 100000)
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'since', s.since,
+    'statuses', (
+      select coalesce(jsonb_object_agg(x.status, x.messages), '{}')
+      from (select n.status, count(*) as messages from newest n where n.created_at >= s.since group by 1) x
+    ),
+    'is_more', (select count(*) >= p_most and min(n.created_at) >= s.since from newest n)
+  ) order by s.place), '[]')
+  from unnest(p_since) with ordinality s (since, place)
 $$;
 
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_list_messages,
-  public.outbox_count_messages
+  public.outbox_count_messages,
+  public.outbox_latest_statuses
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_list_messages,
-  public.outbox_count_messages
+  public.outbox_count_messages,
+  public.outbox_latest_statuses
 to service_role;

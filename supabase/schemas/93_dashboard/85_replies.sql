@@ -44,14 +44,23 @@ begin
 end
 $$;
 
+-- Called by the dashboard before an import. How many of these numbers are on the list of suppressions.
+create function public.outbox_known_suppressions(p_recipients text[]) returns integer
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select count(*)::integer from public.outbox_suppressions s where s.recipient = any (p_recipients)
+$$;
+
 -- Called by processes, with the server's key.
 revoke all on function
   public.outbox_find_reply,
   public.outbox_show_replies,
-  public.outbox_lift_suppression
+  public.outbox_lift_suppression,
+  public.outbox_known_suppressions
 from public, anon, authenticated, service_role;
 grant execute on function
   public.outbox_find_reply,
   public.outbox_show_replies,
-  public.outbox_lift_suppression
+  public.outbox_lift_suppression,
+  public.outbox_known_suppressions
 to service_role;

@@ -1,8 +1,8 @@
--- What the upkeep job does for the dashboard.
+-- What the figures job does for the dashboard.
 
--- Called by the upkeep job, behind `outbox_run_upkeep`: goes on with a bulk action whose driver was silent
+-- Called by the figures job: goes on with a bulk action whose driver was silent
 -- for 30 seconds, counts blocks that changed, and deletes what is older than `p_days` says, which has
--- `figures` and `audit`. Returns whether another call has work to do at once.
+-- `figures` and `audit`. Returns whether another call has work to do: `bulk`, and `figures`.
 create function public.outbox_tend_dashboard(p_days text, p_most integer) returns jsonb
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -12,7 +12,7 @@ declare
   v_figures_before constant timestamptz := outbox_engine.remove_before(v_days, 'figures', v_now);
   v_audit_before constant timestamptz := outbox_engine.remove_before(v_days, 'audit', v_now);
   b outbox_engine.bulk_actions;
-  v_more boolean;
+  v_figures boolean;
 begin
   -- First, because nothing is locked yet and it waits for messages. An action goes on in steps until its end,
   -- so it stays with the job that took it over.
@@ -30,18 +30,18 @@ begin
       where id = b.id and ended_at is null;
     exception
       when data_exception or integrity_constraint_violation then
-        -- It would fail each time, and hold up all that the upkeep job does.
+        -- It would fail each time, and hold up all that the job does.
         update outbox_engine.bulk_actions
         set is_stopped = true, ended_at = v_now, filter = outbox_engine.ended_filter(filter)
         where id = b.id;
         b.ended_at := v_now;
     end;
   end if;
-  v_more := outbox_engine.tend_figures(20) or coalesce(b.ended_at is null and b.id is not null, false);
+  v_figures := outbox_engine.tend_figures(20);
   delete from outbox_engine.hourly_figures where hour < v_figures_before;
   delete from outbox_engine.bulk_actions where ended_at < v_audit_before;
   perform outbox_engine.prune_audit(v_audit_before, p_most);
-  return jsonb_build_object('more', v_more);
+  return jsonb_build_object('bulk', b.id is not null and b.ended_at is null, 'figures', v_figures);
 end
 $$;
 

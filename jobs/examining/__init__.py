@@ -1,0 +1,1 @@
+"""What `outbox doctor` and the dashboard conclude from the facts that the database gives about itself."""
