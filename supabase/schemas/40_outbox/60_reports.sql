@@ -162,7 +162,7 @@ end
 $$;
 
 -- Messages that wait to be sent again end as the report said that made them wait. Where another request came
--- to nothing since, that is the best of all reports.
+-- to nothing since, that is the best of all reports since an operator had them sent again, if there is one.
 create function outbox_engine.end_waiting(p_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -190,7 +190,8 @@ begin
     from public.outbox_events e
     join outbox_engine.dispatches d on d.id = e.dispatch_id
     where e.outbox_id = w.id and e.event = 'report'
-    order by outbox_engine.rank_of(e.status) desc, e.occurred_at nulls last, e.status_code nulls last
+    order by e.id > outbox_engine.last_retried(w.id) desc, outbox_engine.rank_of(e.status) desc,
+      e.occurred_at nulls last, e.status_code nulls last
     limit 1
   ) r
   where o.id = w.id and o.status in ('pending', 'scheduled') and o.reported_rank is null;
@@ -272,8 +273,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id)) and n.attempts < 5 as retryable,
+      select n.detour is not null or n.status = 'aborted' and n.attempts < 5
+          and outbox_engine.is_retried(n.effect, n.outbox_id) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s

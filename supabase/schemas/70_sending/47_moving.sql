@@ -81,8 +81,10 @@ $$;
 
 -- Called when new reports are about to be applied to their messages, which the caller locked. Returns, for
 -- each report, the detour on which its message goes on if the report decides; null where it proves nothing,
--- where the route has no other plan, or where something speaks against it. Null where no report moves
--- anything.
+-- where the route has no other plan, or where something speaks against it. A message whose plan failed for
+-- the moment only is tried again instead where no other plan can send now: it might wait for one that is away
+-- for good. Not a secret one, nor at its fifth attempt, because those are not tried again. Null where no
+-- report moves anything.
 create function outbox_engine.find_moves(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_now timestamptz
@@ -100,7 +102,7 @@ begin
     return null;
   end if;
   for v_way in
-    select w.route, d.provider, d.plan, array_agg(n.place) as places
+    select w.route, d.provider, d.plan, t.is_for_now, array_agg(n.place) as places
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
       with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
     cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
@@ -109,11 +111,18 @@ begin
       select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
     ) d
     cross join lateral (select outbox_engine.present_route(o) as route) w
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    cross join lateral (
+      select coalesce(n.status = 'aborted' and c.effect in ('retry', 'retry_unless_dispatched')
+        and not o.secret and o.attempts < 5, false) as is_for_now
+    ) t
     where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
       and outbox_engine.may_move(o, p.class, p_now)
-    group by w.route, d.provider, d.plan
-    order by w.route, d.provider, d.plan
+    group by w.route, d.provider, d.plan, t.is_for_now
+    order by w.route, d.provider, d.plan, t.is_for_now
   loop
+    continue when v_way.is_for_now
+      and not outbox_engine.has_other_plan(v_way.route, v_way.provider, v_way.plan, p_now);
     v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
     continue when v_detour is null;
     v_detours := coalesce(v_detours, array_fill(null::smallint, array[cardinality(p_statuses)]));
