@@ -6,8 +6,9 @@ from tests.attempts import left_without_proof
 from tests.calls import sent_to
 from tests.engine import column, later, number
 from tests.moving import begin, claim_of, moves, say, sent, upkeep
+from tests.plans import touched
 from tests.races import overlap
-from tests.routes import route, route_of, set_route
+from tests.routes import detour, route, route_of, set_route
 from tests.shares import FIRST, SECOND, took
 from tests.stack import Connection
 
@@ -84,3 +85,20 @@ def test_messages_of_a_forgotten_plan_end(db: Connection) -> None:
 
     assert (column(db, "status", row), column(db, "error", row)) == ("unknown", "no report")
     assert db.execute("select from outbox_engine.dispatches where reconcile_at is not null").fetchall() == []
+
+
+def test_upkeep_passes_the_backlog_of_other_routes(db: Connection) -> None:
+    """It looks for messages of a detour that no plan is left for, and of routes that no process serves."""
+    begin(db)
+    route(db, "codes", priority_below=50)
+    detour(db, 0, "sinch p", "vonage app")
+    db.execute(
+        "insert into public.outbox (recipient, body, send_at)"
+        " select '+1' || (2020000000 + n), 'hello', now() + interval '1 day' from generate_series(1, 300) n"
+    )
+
+    with touched(db) as read:
+        db.execute("select outbox_engine.end_stranded(now(), 100), outbox_engine.alarm_without_plans(now())")
+        db.execute("select public.outbox_list_plans()")
+
+    assert read["outbox"] < 100
