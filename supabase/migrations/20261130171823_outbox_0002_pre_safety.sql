@@ -3124,7 +3124,9 @@ begin
   return array(
     select o.id
     from unnest(p_ids) n (id)
-    cross join lateral (select x.id, x.status, x.batch_id from public.outbox x where x.id = n.id limit 1) o
+    cross join lateral (
+      select x.id, x.status, x.batch_id, x.parts, x.route from public.outbox x where x.id = n.id limit 1
+    ) o
     where o.status in ('pending', 'scheduled') and o.batch_id is not null and exists (
       select
       from public.outbox_events e
@@ -3133,7 +3135,12 @@ begin
       where e.outbox_id = o.id and e.event = 'report' and e.status = 'aborted'
         and e.id > outbox_engine.last_retried(o.id)
         and c.effect in ('retry', 'retry_unless_dispatched')
-        and not outbox_engine.is_retried(c.effect, o.id))
+        and (not outbox_engine.is_retried(c.effect, o.id) or exists (
+          select from public.outbox_events r
+          where r.outbox_id = o.id and r.dispatch_id = e.dispatch_id and r.event = 'report'
+            and r.id > outbox_engine.last_retried(o.id)
+            and outbox_engine.rank_of(r.status) > outbox_engine.rank_of('aborted')
+            and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true)))
     order by o.id
   );
 end
@@ -8478,7 +8485,8 @@ as $$
     and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
     and not exists (
       select from public.outbox_events e
-      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved'
+        and e.id > outbox_engine.last_retried(o.id))
   order by o.id
 $$;
 

@@ -138,7 +138,9 @@ end
 $$;
 
 -- Of these messages, those that wait because of a code that has them sent again, although `is_retried` would
--- deny it by now. Another request may have come to nothing since.
+-- deny it by now, or a report on the same request has a higher rank, which would have ended them. Another
+-- request may have come to nothing since. Where the route takes failures in the network for proofs, these end
+-- none.
 create function outbox_engine.retries_in_doubt(p_ids bigint[]) returns bigint[]
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -146,7 +148,9 @@ begin
   return array(
     select o.id
     from unnest(p_ids) n (id)
-    cross join lateral (select x.id, x.status, x.batch_id from public.outbox x where x.id = n.id limit 1) o
+    cross join lateral (
+      select x.id, x.status, x.batch_id, x.parts, x.route from public.outbox x where x.id = n.id limit 1
+    ) o
     where o.status in ('pending', 'scheduled') and o.batch_id is not null and exists (
       select
       from public.outbox_events e
@@ -155,7 +159,12 @@ begin
       where e.outbox_id = o.id and e.event = 'report' and e.status = 'aborted'
         and e.id > outbox_engine.last_retried(o.id)
         and c.effect in ('retry', 'retry_unless_dispatched')
-        and not outbox_engine.is_retried(c.effect, o.id))
+        and (not outbox_engine.is_retried(c.effect, o.id) or exists (
+          select from public.outbox_events r
+          where r.outbox_id = o.id and r.dispatch_id = e.dispatch_id and r.event = 'report'
+            and r.id > outbox_engine.last_retried(o.id)
+            and outbox_engine.rank_of(r.status) > outbox_engine.rank_of('aborted')
+            and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true)))
     order by o.id
   );
 end

@@ -217,7 +217,8 @@ begin
 end
 $$;
 
--- Writes into the history of the messages of these reports which of them moved.
+-- Writes into the history of the messages of these reports which of them moved, once since an operator had
+-- them sent again: `moved_by_report` asks for moves since then.
 create function outbox_engine.log_moves(
   p_outbox_ids bigint[], p_dispatches uuid[], p_detours smallint[], p_now timestamptz
 ) returns void
@@ -237,7 +238,8 @@ as $$
     and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
     and not exists (
       select from public.outbox_events e
-      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved'
+        and e.id > outbox_engine.last_retried(o.id))
   order by o.id
 $$;
 
