@@ -3158,7 +3158,9 @@ begin
   return array(
     select o.id
     from unnest(p_ids) n (id)
-    cross join lateral (select x.id, x.status, x.batch_id from public.outbox x where x.id = n.id limit 1) o
+    cross join lateral (
+      select x.id, x.status, x.batch_id, x.parts, x.route from public.outbox x where x.id = n.id limit 1
+    ) o
     where o.status in ('pending', 'scheduled') and o.batch_id is not null and exists (
       select
       from public.outbox_events e
@@ -3167,7 +3169,12 @@ begin
       where e.outbox_id = o.id and e.event = 'report' and e.status = 'aborted'
         and e.id > outbox_engine.last_retried(o.id)
         and c.effect in ('retry', 'retry_unless_dispatched')
-        and not outbox_engine.is_retried(c.effect, o.id))
+        and (not outbox_engine.is_retried(c.effect, o.id) or exists (
+          select from public.outbox_events r
+          where r.outbox_id = o.id and r.dispatch_id = e.dispatch_id and r.event = 'report'
+            and r.id > outbox_engine.last_retried(o.id)
+            and outbox_engine.rank_of(r.status) > outbox_engine.rank_of('aborted')
+            and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true)))
     order by o.id
   );
 end
@@ -3200,7 +3207,8 @@ begin
     from public.outbox_events e
     join outbox_engine.dispatches d on d.id = e.dispatch_id
     where e.outbox_id = w.id and e.event = 'report'
-    order by outbox_engine.rank_of(e.status) desc, e.occurred_at nulls last, e.status_code nulls last
+    order by e.id > outbox_engine.last_retried(w.id) desc, outbox_engine.rank_of(e.status) desc,
+      e.occurred_at nulls last, e.status_code nulls last
     limit 1
   ) r
   where o.id = w.id and o.status in ('pending', 'scheduled') and o.reported_rank is null;
@@ -3272,8 +3280,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id)) and n.attempts < 5 as retryable,
+      select n.detour is not null or n.status = 'aborted' and n.attempts < 5
+          and outbox_engine.is_retried(n.effect, n.outbox_id) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s
@@ -5034,6 +5042,46 @@ begin
     new.handled_until := null;
   end if;
   return new;
+end
+$$;
+
+create or replace function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_waiting bigint[];
+  v_unsent bigint[];
+  v_sending bigint[];
+begin
+  -- Waits for a claim that has some of them, so that the status after that claim decides.
+  select array_agg(id) filter (where queue is not null),
+    array_agg(id) filter (where queue is not null and batch_id is null),
+    array_agg(id) filter (where status = 'sending' and cancel_requested_at is null)
+  into v_waiting, v_unsent, v_sending
+  from (
+    select id, queue, status, cancel_requested_at, batch_id
+    from public.outbox
+    where id = any (p_outbox_ids)
+    order by id
+    for update
+  ) o;
+
+  update public.outbox_campaign_occurrences o
+  set taken_back = coalesce(o.outbox_id = any (v_unsent), false), reason = p_reason
+  where o.outbox_id = any (v_waiting || v_sending);
+  perform outbox_engine.change_statuses(
+    array_agg(row(id, 'cancelled', p_reason, null, null, null)::outbox_engine.status_change),
+    'engine', outbox_engine.now())
+  from unnest(v_waiting) id;
+  with requested as (
+    update public.outbox
+    set cancel_requested_at = outbox_engine.now()
+    where id = any (v_sending)
+    returning id
+  )
+  insert into public.outbox_events (outbox_id, at, source, event, status, detail)
+  select id, outbox_engine.now(), 'engine', 'cancel_requested', 'sending', p_reason
+  from requested;
 end
 $$;
 
@@ -8118,11 +8166,12 @@ begin
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
       closed_at = coalesce(d.closed_at, v_now), body = null, media_url = null, lookup_at = null,
       error = null,
+      -- A plan may be forgotten since.
       reconcile_at = v_now + coalesce(p_reconcile_after, (
         select p.reconcile_after
         from outbox_engine.plans p
         where p.provider = d.provider and p.plan = d.plan
-      ))
+      ), '5 minutes')
     from facts f
     where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
     returning d.id, d.closed_at < v_now as was_closed
@@ -8347,7 +8396,7 @@ begin
     return null;
   end if;
   for v_way in
-    select w.route, d.provider, d.plan, array_agg(n.place) as places
+    select w.route, d.provider, d.plan, t.is_for_now, array_agg(n.place) as places
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
       with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
     cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
@@ -8356,11 +8405,18 @@ begin
       select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
     ) d
     cross join lateral (select outbox_engine.present_route(o) as route) w
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    cross join lateral (
+      select coalesce(n.status = 'aborted' and c.effect in ('retry', 'retry_unless_dispatched')
+        and not o.secret and o.attempts < 5, false) as is_for_now
+    ) t
     where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
       and outbox_engine.may_move(o, p.class, p_now)
-    group by w.route, d.provider, d.plan
-    order by w.route, d.provider, d.plan
+    group by w.route, d.provider, d.plan, t.is_for_now
+    order by w.route, d.provider, d.plan, t.is_for_now
   loop
+    continue when v_way.is_for_now
+      and not outbox_engine.has_other_plan(v_way.route, v_way.provider, v_way.plan, p_now);
     v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
     continue when v_detour is null;
     v_detours := coalesce(v_detours, array_fill(null::smallint, array[cardinality(p_statuses)]));
@@ -8463,7 +8519,8 @@ as $$
     and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
     and not exists (
       select from public.outbox_events e
-      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved'
+        and e.id > outbox_engine.last_retried(o.id))
   order by o.id
 $$;
 
@@ -8513,7 +8570,13 @@ begin
   from (
     select o.id, o.cancel_requested_at, o.error
     from public.outbox o
-    where o.route = any (v_empty) and o.queue in ('r', 'w') and o.due_at <= p_now
+    where o.queue is not null and o.due_at <= p_now
+      -- By the indexes of the two queues. With both in one condition, all that waits would be read.
+      and o.id = any (
+        array(select r.id from public.outbox r
+          where r.queue = 'r' and r.route = any (v_empty) and r.due_at <= p_now limit p_most)
+        || array(select w.id from public.outbox w
+          where w.queue = 'w' and w.route = any (v_empty) and w.due_at <= p_now limit p_most))
     limit p_most
     for update skip locked
   ) x;
@@ -8543,8 +8606,9 @@ begin
       union all
       select d.id from outbox_engine.detours d
     ) w
-    where exists (
-        select from public.outbox o where o.route = w.id and o.queue in ('r', 'w') and o.due_at <= v_since)
+    where (exists (select from public.outbox o where o.queue = 'r' and o.route = w.id and o.due_at <= v_since)
+        or exists (
+          select from public.outbox o where o.queue = 'w' and o.route = w.id and o.due_at <= v_since))
       and not exists (select from outbox_engine.plans_with_process(w.id, '1 minute', p_now))
     order by w.id
   loop
@@ -11264,6 +11328,25 @@ begin
 end
 $$;
 
+create function outbox_engine.plans_to_reconcile() returns table (provider text, plan text)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
+as $$
+  with recursive found as (
+    (select provider, plan from outbox_engine.dispatches where reconcile_at is not null
+      order by provider, plan limit 1)
+    union all
+    select n.provider, n.plan
+    from found f
+    cross join lateral (
+      select d.provider, d.plan from outbox_engine.dispatches d
+      where d.reconcile_at is not null and (d.provider, d.plan) > (f.provider, f.plan)
+      order by d.provider, d.plan
+      limit 1
+    ) n
+  )
+  select provider, plan from found
+$$;
+
 create or replace function public.outbox_claim_inbound_window(
   p_provider text, p_plan text, p_interval_seconds double precision
 ) returns jsonb
@@ -13543,6 +13626,40 @@ begin
 end
 $$;
 
+create function outbox_engine.match_strays(p_most integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_gone smallint[];
+  v_ids bigint[];
+begin
+  if not outbox_engine.has_routes() then
+    return;
+  end if;
+  v_gone := array(
+    select distinct p.route
+    from outbox_engine.priorities p
+    cross join lateral outbox_engine.detour_of(p.route) w
+    where p.route <> 0 and w.route <> 0
+      and not exists (select from public.outbox_routes r where r.id = w.route));
+  if v_gone = '{}' then
+    return;
+  end if;
+  v_ids := array(select o.id from public.outbox o where o.queue = 'r' and o.route = any (v_gone) limit p_most)
+    || array(select o.id from public.outbox o where o.queue = 'w' and o.route = any (v_gone) limit p_most);
+  update public.outbox o
+  set route = outbox_engine.rerouted(o.route,
+    outbox_engine.route_for(o.channel, o.recipient, o.priority, o.campaign))
+  where o.id = any (array(
+    select x.id
+    from public.outbox x
+    where x.id = any (v_ids) and x.queue is not null
+    order by x.id
+    for update skip locked
+  ));
+end
+$$;
+
 create function outbox_engine.forget_unused_detours(p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -14178,7 +14295,7 @@ begin
 
   select array_agg(id)
   into v_unasked
-  from outbox_engine.plans p
+  from outbox_engine.plans_to_reconcile() p
   cross join lateral (
     select d.id, d.accepted_at
     from outbox_engine.dispatches d
@@ -14190,9 +14307,10 @@ begin
   where v_runs_for_an_hour or late.accepted_at < p_now - interval '14 days';
   if v_unasked is not null then
     perform outbox_engine.give_up_reports(v_unasked, true, p_now);
-    update outbox_engine.dispatches
-    set reconcile_at = p_now
-    where id = any (v_unasked);
+    update outbox_engine.dispatches d
+    set reconcile_at = case when m.messages > 0 then p_now end
+    from outbox_engine.missing_reports(v_unasked, p_now) m
+    where d.id = m.dispatch_id;
   end if;
 end
 $$;
@@ -14216,6 +14334,7 @@ begin
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  perform outbox_engine.match_strays(p_most);
   v_stranded := outbox_engine.end_stranded(v_now, p_most);
   perform outbox_engine.alarm_without_plans(v_now);
   v_more := outbox_engine.blank_secret_texts(v_now, p_most);
@@ -15297,6 +15416,24 @@ begin
 end
 $$;
 
+create function outbox_engine.keep_country_weights(p_route smallint) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_country text;
+begin
+  for v_country in
+    select distinct h.country
+    from outbox_engine.plan_health h
+    join outbox_engine.route_members() m on m.id = p_route and m.provider = h.provider and m.plan = h.plan
+    where h.country <> '' and h.lost > 0
+    order by h.country
+  loop
+    perform outbox_engine.make_detour(p_route, '{}', v_country);
+  end loop;
+end
+$$;
+
 create function outbox_engine.lock_routes() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -15398,6 +15535,7 @@ begin
     v_id := outbox_engine.write_route(v_rule, p_after_network_failure, p_position);
   end if;
   perform outbox_engine.write_route_plans(v_id, v_plans);
+  perform outbox_engine.keep_country_weights(v_id);
   perform pg_notify('outbox', '');
   return outbox_engine.route_object(v_id);
 end
@@ -15414,6 +15552,7 @@ begin
   if p_name = 'default' then
     delete from public.outbox_route_plans where route = 0;
     delete from outbox_engine.default_route;
+    perform outbox_engine.keep_country_weights(v_id);
   else
     update public.outbox_routes
     set retired_at = coalesce(retired_at, outbox_engine.now())
@@ -15652,8 +15791,9 @@ as $$
   left join outbox_engine.detours d on d.id = m.id
   left join public.outbox_routes r on r.id = coalesce(d.route, m.id)
   where m.provider = p_provider and m.plan = p_plan
-    and (d.id is null or exists (
-      select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
+    and (d.id is null
+      or exists (select from public.outbox o where o.queue = 'r' and o.route = d.id)
+      or exists (select from public.outbox o where o.queue = 'w' and o.route = d.id))
 $$;
 
 create function outbox_engine.why_silent(p_provider text, p_plan text, p_now timestamptz) returns text
@@ -18866,9 +19006,10 @@ create trigger outbox_5_route
       is distinct from (old.recipient, old.priority, old.campaign, old.media_url)))
   execute function outbox_engine.before_route_change();
 
-create trigger outbox_4_held before update of body, parameters, media_url on public.outbox for each row
-  when (new.queue = 'w' and old.queue = 'w'
-    and (new.body, new.parameters, new.media_url) is distinct from (old.body, old.parameters, old.media_url))
+create trigger outbox_4_held before update of body, parameters, media_url, send_at on public.outbox
+  for each row
+  when (new.queue = 'w' and old.queue = 'w' and (new.body, new.parameters, new.media_url, new.send_at)
+    is distinct from (old.body, old.parameters, old.media_url, old.send_at))
   execute function outbox_engine.before_held_change();
 create trigger outbox_f_app_delete before delete on public.outbox for each statement
   when (current_user in ('anon', 'authenticated', 'service_role'))

@@ -17,9 +17,10 @@ comment on column public.outbox.trace_context is
   'The W3C trace context (traceparent) of what inserted it; by default that of the request';
 
 -- functions
-create trigger outbox_4_held before update of body, parameters, media_url on public.outbox for each row
-  when (new.queue = 'w' and old.queue = 'w'
-    and (new.body, new.parameters, new.media_url) is distinct from (old.body, old.parameters, old.media_url))
+create trigger outbox_4_held before update of body, parameters, media_url, send_at on public.outbox
+  for each row
+  when (new.queue = 'w' and old.queue = 'w' and (new.body, new.parameters, new.media_url, new.send_at)
+    is distinct from (old.body, old.parameters, old.media_url, old.send_at))
   execute function outbox_engine.before_held_change();
 create trigger outbox_f_app_delete before delete on public.outbox for each statement
   when (current_user in ('anon', 'authenticated', 'service_role'))

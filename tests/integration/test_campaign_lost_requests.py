@@ -145,6 +145,31 @@ async def test_found_older_attempt_keeps_its_time(db: Connection, rig: Rig, cloc
     assert (duplicate_sends(db), alarms(db)) == ([], [])
 
 
+@pytest.mark.parametrize("news", ["delivered", "dispatched", "a second batch"])
+async def test_time_of_an_accepted_message_is_not_reused(db: Connection, rig: Rig, clocks: Clocks, news: str) -> None:
+    """A report had it wait again when it was withdrawn, and what is heard later contradicts that one."""
+    campaign(db, schedule="once", starts_at=NOW, late_limit="5 hours")
+    member(db)
+    await rig.tick("campaigns")
+    former = claim(db)
+    accept(db, former, "B1")
+    report(db, "B1", number(1), "aborted", 404)
+    db.execute("delete from public.outbox_campaign_members")
+    member(db)
+    await rig.tick("campaigns")
+
+    if news == "a second batch":
+        accept(db, former, "B-again")
+    else:
+        report(db, "B1", number(1), news)
+    clocks.move("20 minutes")
+    await rig.tick("campaigns", "dispatch")
+
+    assert rig.simulator.summary().messages == 0
+    assert occurrences(db) == [(1, False)]
+    assert rows(db) == [("delivered" if news == "delivered" else "cancelled",)]
+
+
 async def taken_back_and_made_anew(db: Connection, rig: Rig, clocks: Clocks) -> dict[str, Any]:
     """The member is removed and added again while the request is ambiguous; two lookups then find nothing."""
     lost = await in_a_lost_request(db, rig)

@@ -185,6 +185,28 @@ def test_held_messages_move_once_they_may(db: Connection) -> None:
     assert sent_to(claim_of(db, SECOND)) == {column(db, "recipient", row) for row in rows[3:]}
 
 
+@pytest.mark.parametrize("then", ["another plan", "the probe", "the end of the hold"])
+def test_held_message_goes_at_its_new_time(db: Connection, then: str) -> None:
+    """Its app puts it off while it is held. Neither another plan nor the end of the hold sends it before."""
+    db.execute("delete from outbox_engine.heartbeats where provider = 'vonage'")
+    *_, row = insert(db, 4)
+    for dispatch in [only(claim_of(db, FIRST, rows=1)) for _ in range(3)]:
+        refuse(db, dispatch, "shared")
+    claim_of(db, FIRST)
+    assert db.execute("select outbox_id from outbox_engine.held_messages").fetchall() == [(row,)]
+    db.execute("select public.outbox_reschedule(%s, p_send_at => outbox_engine.now() + interval '1 day')", [row])
+
+    later(db, "61 seconds")
+    if then == "another plan":
+        claim_of(db, SECOND)
+    elif then == "the end of the hold":
+        db.execute("update outbox_engine.refused_contents set held_since = null, probe_at = null, is_lifted = true")
+
+    assert claim_of(db, FIRST) + claim_of(db, SECOND) == []
+    later(db, "1 day")
+    assert sent_to(claim_of(db, FIRST)) == {column(db, "recipient", row)}
+
+
 @pytest.mark.parametrize("why", ["unreachable", "throttled", "account"])
 def test_refused_probe_waits_only_for_its_plan(db: Connection, why: str) -> None:
     (row,) = insert(db)

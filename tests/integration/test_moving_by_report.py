@@ -12,7 +12,7 @@ from tests.calls import SentReport, accept, cancel, expire, report, report_all, 
 from tests.engine import column, history, insert, later, number
 from tests.moving import THIRD, allow_network, batch_of, begin, claim_of, moves, only, say, sent, upkeep
 from tests.routes import route
-from tests.shares import FIRST, SECOND, Named, weigh
+from tests.shares import FIRST, SECOND, Named, pause, weigh
 from tests.stack import Connection, as_engine
 
 
@@ -117,6 +117,35 @@ def test_last_plan_tries_again_as_without_others(db: Connection) -> None:
     later(db, "5 minutes")
     claim_of(db, FIRST)
     assert sent_to(claim_of(db, SECOND)) == {number(0)}
+
+
+@pytest.mark.parametrize("other", ["paused", "away"])
+def test_temporary_failure_waits_for_no_other_plan(db: Connection, other: str) -> None:
+    """One that cannot send now may not come back for days. A failure for good waits for it all the same."""
+    rows, taken = zip(*(sent(db) for _ in range(2)), strict=True)
+    if other == "paused":
+        pause(db, SECOND, "account", 3 * 86400)
+    else:
+        later(db, "1 hour")
+
+    for dispatch, code in zip(taken, (404, 402), strict=True):
+        say(db, dispatch, "aborted", code)
+
+    assert [len(moves(db, row)) for row in rows] == [0, 1]
+    later(db, "5 minutes")
+    assert sent_to(claim_of(db, FIRST)) == {column(db, "recipient", rows[0])}
+
+
+def test_fifth_attempt_moves_as_the_first(db: Connection) -> None:
+    """Attempts are counted for a plan that is asked again and again, and each move leaves one plan less."""
+    (row,) = insert(db)
+    db.execute("update public.outbox set attempts = 4")
+    dispatch = only(claim_of(db, FIRST))
+    accept(db, dispatch, batch_of(dispatch))
+
+    say(db, dispatch, "aborted", 404)
+
+    assert (column(db, "attempts", row), sent_to(claim_of(db, SECOND))) == (5, {number(0)})
 
 
 @pytest.mark.parametrize("code", [1000, 1100])

@@ -375,3 +375,19 @@ def test_repeated_request_ends_an_operators_retry(db: Connection, heard: str | N
 
     assert claim_of(db, FIRST) + taken_by_others(db) == []
     assert (column(db, "status", row), column(db, "batch_id", row)) == (heard or "sent", "B-again")
+
+
+def test_wait_ends_as_reported_since_the_retry(db: Connection) -> None:
+    """What was heard before an operator had it sent again had a higher rank."""
+    row, former = sent(db)
+    say(db, former, "failed", 60)
+    assert retries(db, row) == ["retried", "not_final"]
+    accept(db, only(claim_of(db, FIRST)), "B2")
+    report(db, "B2", number(0), "aborted", 402)
+    latter = only(claim_of(db, SECOND))
+    report(db, "B2", number(0), "dispatched")
+
+    release(db, latter)
+
+    assert column(db, "error", row) == "reported aborted with code 402: message unroutable"
+    assert column(db, "status", row) == "aborted"

@@ -14,9 +14,9 @@ import pytest
 
 from tests import calls
 from tests.engine import insert, later, number
-from tests.moving import THIRD, allow_network, begin, claim_of
+from tests.moving import THIRD, allow_network, begin, claim_of, upkeep
 from tests.nightly import FACTOR, at_night
-from tests.shares import FIRST, SECOND, Named, pause
+from tests.shares import FIRST, SECOND, Named, pause, weigh
 from tests.stack import Connection
 
 SAID = {
@@ -135,7 +135,7 @@ class Machine:
         can = [*self._of_requests()]
         if message["queue"] is not None:
             can += [Event("claim", plan=plan) for plan in self.plans if len(books.requests) < MOST]
-            can += [Event("reschedule")]
+            can += [Event("reschedule"), *(Event("reroute", plan=plan) for plan in self.plans[:2])]
         can += [Event("retry"), Event("force")] if message["is_final"] else [Event("cancel")]
         return [event for event in can if event.kind not in books.done]
 
@@ -153,6 +153,8 @@ class Machine:
                 yield from (Event(kind, nth) for kind in ("lose", "release", "refuse", "throttle"))
             elif request.state == "ambiguous" and not request.batches:
                 yield from (Event(kind, nth) for kind in ("miss", "give_up"))
+            if request.state in ("ambiguous", "not found") and not request.batches:
+                yield from (Event("find", nth, more) for more in (0, 1))
 
     # The events
 
@@ -179,6 +181,14 @@ class Machine:
         request = self.books.requests[event.nth]
         request.find("again", self.books.era)
         calls.accept(self.db, request.dispatch, request.batches[1].id)
+
+    def _find(self, event: Event) -> None:
+        """A lookup finds one batch, or two."""
+        request = self.books.requests[event.nth]
+        for name in ("B", "again")[: 1 + event.batch]:
+            request.find(name, self.books.era)
+        found = [batch.id for batch in request.batches]
+        assert calls.record_lookup(self.db, request.dispatch, found, [number(0)]) == "found"
 
     def _say(self, event: Event) -> None:
         """A report carries the reference of its request, which proves that it was accepted."""
@@ -244,6 +254,21 @@ class Machine:
             "select public.outbox_reschedule(%s, p_send_at => outbox_engine.now() + interval '1 minute')", [self.row]
         )
 
+    def _reroute(self, event: Event) -> None:
+        """The default route has this plan alone."""
+        self.books.done.add(event.kind)
+        self.db.execute("delete from public.outbox_route_plans")
+        weigh(self.db, {event.plan: 100})
+        self.db.execute("select public.outbox_match_again(0, 100)")
+
+    def settle(self) -> None:
+        """A message that waits at last is taken by a plan, or ends because none is left."""
+        for plan in self.plans:
+            if self._message()["queue"] is not None:
+                self._claim(Event("claim", plan=plan))
+        upkeep(self.db)
+        assert self._message()["queue"] is None
+
     def _pass(self, interval: str) -> None:
         """The processes of all plans go on."""
         later(self.db, interval)
@@ -285,6 +310,7 @@ def walk(db: Connection, machine: Machine, seed: int, steps: int) -> None:
             for _ in range(steps):
                 played.append(chance.choice(machine.events()))
                 machine.play(played[-1])
+            machine.settle()
     except AssertionError as error:
         raise AssertionError(f"{played}: {error}") from error
     finally:

@@ -138,7 +138,9 @@ end
 $$;
 
 -- Of these messages, those that wait because of a code that has them sent again, although `is_retried` would
--- deny it by now. Another request may have come to nothing since.
+-- deny it by now, or a report on the same request has a higher rank, which would have ended them. Another
+-- request may have come to nothing since. Where the route takes failures in the network for proofs, these end
+-- none.
 create function outbox_engine.retries_in_doubt(p_ids bigint[]) returns bigint[]
 language plpgsql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -146,7 +148,9 @@ begin
   return array(
     select o.id
     from unnest(p_ids) n (id)
-    cross join lateral (select x.id, x.status, x.batch_id from public.outbox x where x.id = n.id limit 1) o
+    cross join lateral (
+      select x.id, x.status, x.batch_id, x.parts, x.route from public.outbox x where x.id = n.id limit 1
+    ) o
     where o.status in ('pending', 'scheduled') and o.batch_id is not null and exists (
       select
       from public.outbox_events e
@@ -155,14 +159,19 @@ begin
       where e.outbox_id = o.id and e.event = 'report' and e.status = 'aborted'
         and e.id > outbox_engine.last_retried(o.id)
         and c.effect in ('retry', 'retry_unless_dispatched')
-        and not outbox_engine.is_retried(c.effect, o.id))
+        and (not outbox_engine.is_retried(c.effect, o.id) or exists (
+          select from public.outbox_events r
+          where r.outbox_id = o.id and r.dispatch_id = e.dispatch_id and r.event = 'report'
+            and r.id > outbox_engine.last_retried(o.id)
+            and outbox_engine.rank_of(r.status) > outbox_engine.rank_of('aborted')
+            and (o.parts = 1 and outbox_engine.is_after_network_failure(o.route)) is not true)))
     order by o.id
   );
 end
 $$;
 
 -- Messages that wait to be sent again end as the report said that made them wait. Where another request came
--- to nothing since, that is the best of all reports.
+-- to nothing since, that is the best of all reports since an operator had them sent again, if there is one.
 create function outbox_engine.end_waiting(p_ids bigint[], p_now timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
 as $$
@@ -190,7 +199,8 @@ begin
     from public.outbox_events e
     join outbox_engine.dispatches d on d.id = e.dispatch_id
     where e.outbox_id = w.id and e.event = 'report'
-    order by outbox_engine.rank_of(e.status) desc, e.occurred_at nulls last, e.status_code nulls last
+    order by e.id > outbox_engine.last_retried(w.id) desc, outbox_engine.rank_of(e.status) desc,
+      e.occurred_at nulls last, e.status_code nulls last
     limit 1
   ) r
   where o.id = w.id and o.status in ('pending', 'scheduled') and o.reported_rank is null;
@@ -272,8 +282,8 @@ begin
       s.retryable and not s.ended_by_engine and not n.cancel_requested and n.expires_at > p_now as requeued
     from reports n
     cross join lateral (
-      select (n.detour is not null or n.status = 'aborted'
-          and outbox_engine.is_retried(n.effect, n.outbox_id)) and n.attempts < 5 as retryable,
+      select n.detour is not null or n.status = 'aborted' and n.attempts < 5
+          and outbox_engine.is_retried(n.effect, n.outbox_id) as retryable,
         n.finalized_at is not null
           and n.reported_rank is distinct from outbox_engine.rank_of(n.old_status) as ended_by_engine
     ) s

@@ -142,20 +142,23 @@ $$;
 
 -- Cancels the waiting ones of these messages, and requests cancellation of those that are being sent. Their
 -- occurrences may make new messages; that of a message being sent only once it comes back unsent
--- (`after_campaign_message_cancelled`).
+-- (`after_campaign_message_cancelled`), and that of one which a provider accepted before never: what is heard
+-- later may contradict the report that had it wait again.
 create function outbox_engine.withdraw_messages(p_outbox_ids bigint[], p_reason text) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   v_waiting bigint[];
+  v_unsent bigint[];
   v_sending bigint[];
 begin
   -- Waits for a claim that has some of them, so that the status after that claim decides.
   select array_agg(id) filter (where queue is not null),
+    array_agg(id) filter (where queue is not null and batch_id is null),
     array_agg(id) filter (where status = 'sending' and cancel_requested_at is null)
-  into v_waiting, v_sending
+  into v_waiting, v_unsent, v_sending
   from (
-    select id, queue, status, cancel_requested_at
+    select id, queue, status, cancel_requested_at, batch_id
     from public.outbox
     where id = any (p_outbox_ids)
     order by id
@@ -163,7 +166,7 @@ begin
   ) o;
 
   update public.outbox_campaign_occurrences o
-  set taken_back = coalesce(o.outbox_id = any (v_waiting), false), reason = p_reason
+  set taken_back = coalesce(o.outbox_id = any (v_unsent), false), reason = p_reason
   where o.outbox_id = any (v_waiting || v_sending);
   perform outbox_engine.change_statuses(
     array_agg(row(id, 'cancelled', p_reason, null, null, null)::outbox_engine.status_change),

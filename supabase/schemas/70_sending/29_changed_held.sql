@@ -1,7 +1,8 @@
--- Held messages whose text changes: the next claim judges them anew.
+-- Held messages whose text or time changes: the next claim judges them anew.
 
--- Runs before an update that changes the text of a message that waits. Ends its hold, because another text
--- may be accepted. A new `send_at` still decides when it goes (`before_requeue`).
+-- Runs before an update that changes the text or `send_at` of a message that waits. Ends its hold: another
+-- text may be accepted, and what goes later is no probe now and moves to no other plan now. A new `send_at`
+-- still decides when it goes (`before_requeue`).
 create function outbox_engine.before_held_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -13,7 +14,8 @@ begin
   return new;
 end
 $$;
-create trigger outbox_4_held before update of body, parameters, media_url on public.outbox for each row
-  when (new.queue = 'w' and old.queue = 'w'
-    and (new.body, new.parameters, new.media_url) is distinct from (old.body, old.parameters, old.media_url))
+create trigger outbox_4_held before update of body, parameters, media_url, send_at on public.outbox
+  for each row
+  when (new.queue = 'w' and old.queue = 'w' and (new.body, new.parameters, new.media_url, new.send_at)
+    is distinct from (old.body, old.parameters, old.media_url, old.send_at))
   execute function outbox_engine.before_held_change();

@@ -360,11 +360,12 @@ begin
       batch_id = f.batch_id, state = 'accepted', accepted_at = v_now,
       closed_at = coalesce(d.closed_at, v_now), body = null, media_url = null, lookup_at = null,
       error = null,
+      -- A plan may be forgotten since.
       reconcile_at = v_now + coalesce(p_reconcile_after, (
         select p.reconcile_after
         from outbox_engine.plans p
         where p.provider = d.provider and p.plan = d.plan
-      ))
+      ), '5 minutes')
     from facts f
     where d.id = f.dispatch_id and d.id = any (p_dispatches) and d.batch_id is null
     returning d.id, d.closed_at < v_now as was_closed

@@ -81,8 +81,10 @@ $$;
 
 -- Called when new reports are about to be applied to their messages, which the caller locked. Returns, for
 -- each report, the detour on which its message goes on if the report decides; null where it proves nothing,
--- where the route has no other plan, or where something speaks against it. Null where no report moves
--- anything.
+-- where the route has no other plan, or where something speaks against it. A message whose plan failed for
+-- the moment only is tried again instead where no other plan can send now: it might wait for one that is away
+-- for good. Not a secret one, nor at its fifth attempt, because those are not tried again. Null where no
+-- report moves anything.
 create function outbox_engine.find_moves(
   p_outbox_ids bigint[], p_dispatches uuid[], p_providers text[], p_statuses text[], p_codes integer[],
   p_now timestamptz
@@ -100,7 +102,7 @@ begin
     return null;
   end if;
   for v_way in
-    select w.route, d.provider, d.plan, array_agg(n.place) as places
+    select w.route, d.provider, d.plan, t.is_for_now, array_agg(n.place) as places
     from unnest(p_outbox_ids, p_dispatches, p_providers, p_statuses, p_codes)
       with ordinality n (outbox_id, dispatch_id, provider, status, code, place)
     cross join lateral (select outbox_engine.proof_class(n.provider, n.status, n.code) as class) p
@@ -109,11 +111,18 @@ begin
       select x.provider, x.plan from outbox_engine.dispatches x where x.id = n.dispatch_id limit 1
     ) d
     cross join lateral (select outbox_engine.present_route(o) as route) w
+    left join outbox_engine.report_codes c on c.provider = n.provider and c.code = n.code
+    cross join lateral (
+      select coalesce(n.status = 'aborted' and c.effect in ('retry', 'retry_unless_dispatched')
+        and not o.secret and o.attempts < 5, false) as is_for_now
+    ) t
     where p.class in ('stopped', 'network') and o.dispatch_id = n.dispatch_id
       and outbox_engine.may_move(o, p.class, p_now)
-    group by w.route, d.provider, d.plan
-    order by w.route, d.provider, d.plan
+    group by w.route, d.provider, d.plan, t.is_for_now
+    order by w.route, d.provider, d.plan, t.is_for_now
   loop
+    continue when v_way.is_for_now
+      and not outbox_engine.has_other_plan(v_way.route, v_way.provider, v_way.plan, p_now);
     v_detour := outbox_engine.detour_without(v_way.route, v_way.provider, v_way.plan, p_now);
     continue when v_detour is null;
     v_detours := coalesce(v_detours, array_fill(null::smallint, array[cardinality(p_statuses)]));
@@ -208,7 +217,8 @@ begin
 end
 $$;
 
--- Writes into the history of the messages of these reports which of them moved.
+-- Writes into the history of the messages of these reports which of them moved, once since an operator had
+-- them sent again: `moved_by_report` asks for moves since then.
 create function outbox_engine.log_moves(
   p_outbox_ids bigint[], p_dispatches uuid[], p_detours smallint[], p_now timestamptz
 ) returns void
@@ -228,7 +238,8 @@ as $$
     and outbox_engine.plan_name(d.provider, d.plan) = any ((outbox_engine.detour_of(o.route)).without)
     and not exists (
       select from public.outbox_events e
-      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved')
+      where e.outbox_id = o.id and e.dispatch_id = d.id and e.event = 'moved'
+        and e.id > outbox_engine.last_retried(o.id))
   order by o.id
 $$;
 
@@ -283,7 +294,13 @@ begin
   from (
     select o.id, o.cancel_requested_at, o.error
     from public.outbox o
-    where o.route = any (v_empty) and o.queue in ('r', 'w') and o.due_at <= p_now
+    where o.queue is not null and o.due_at <= p_now
+      -- By the indexes of the two queues. With both in one condition, all that waits would be read.
+      and o.id = any (
+        array(select r.id from public.outbox r
+          where r.queue = 'r' and r.route = any (v_empty) and r.due_at <= p_now limit p_most)
+        || array(select w.id from public.outbox w
+          where w.queue = 'w' and w.route = any (v_empty) and w.due_at <= p_now limit p_most))
     limit p_most
     for update skip locked
   ) x;
@@ -315,8 +332,9 @@ begin
       union all
       select d.id from outbox_engine.detours d
     ) w
-    where exists (
-        select from public.outbox o where o.route = w.id and o.queue in ('r', 'w') and o.due_at <= v_since)
+    where (exists (select from public.outbox o where o.queue = 'r' and o.route = w.id and o.due_at <= v_since)
+        or exists (
+          select from public.outbox o where o.queue = 'w' and o.route = w.id and o.due_at <= v_since))
       and not exists (select from outbox_engine.plans_with_process(w.id, '1 minute', p_now))
     order by w.id
   loop

@@ -83,6 +83,26 @@ as $$
   group by d.id
 $$;
 
+-- The plans with requests whose reports are missing, also forgotten ones. It steps through an index.
+create function outbox_engine.plans_to_reconcile() returns table (provider text, plan text)
+language sql stable set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_sort = off
+as $$
+  with recursive found as (
+    (select provider, plan from outbox_engine.dispatches where reconcile_at is not null
+      order by provider, plan limit 1)
+    union all
+    select n.provider, n.plan
+    from found f
+    cross join lateral (
+      select d.provider, d.plan from outbox_engine.dispatches d
+      where d.reconcile_at is not null and (d.provider, d.plan) > (f.provider, f.plan)
+      order by d.provider, d.plan
+      limit 1
+    ) n
+  )
+  select provider, plan from found
+$$;
+
 -- Called by the reconcile job. Returns `batches`, the batches to ask for one by one; `feed`, the window of
 -- the provider's list of finished reports that covers the others, with their ids, or null where nothing is
 -- missing; and `more`, which says that other dispatches are due. A dispatch that is returned here is not

@@ -54,6 +54,43 @@ begin
 end
 $$;
 
+-- Called by the upkeep job. Messages that wait on a route or detour whose route is gone get the one that they
+-- match now, at most `p_most` of each queue. A report moved them there while the route was deleted. Messages
+-- that another transaction holds keep for the next call.
+create function outbox_engine.match_strays(p_most integer) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set enable_seqscan = off
+as $$
+declare
+  v_gone smallint[];
+  v_ids bigint[];
+begin
+  if not outbox_engine.has_routes() then
+    return;
+  end if;
+  v_gone := array(
+    select distinct p.route
+    from outbox_engine.priorities p
+    cross join lateral outbox_engine.detour_of(p.route) w
+    where p.route <> 0 and w.route <> 0
+      and not exists (select from public.outbox_routes r where r.id = w.route));
+  if v_gone = '{}' then
+    return;
+  end if;
+  v_ids := array(select o.id from public.outbox o where o.queue = 'r' and o.route = any (v_gone) limit p_most)
+    || array(select o.id from public.outbox o where o.queue = 'w' and o.route = any (v_gone) limit p_most);
+  update public.outbox o
+  set route = outbox_engine.rerouted(o.route,
+    outbox_engine.route_for(o.channel, o.recipient, o.priority, o.campaign))
+  where o.id = any (array(
+    select x.id
+    from public.outbox x
+    where x.id = any (v_ids) and x.queue is not null
+    order by x.id
+    for update skip locked
+  ));
+end
+$$;
+
 -- Called by the upkeep job. Deletes detours that were out of use for 30 days. One around plans is in use
 -- while messages wait on it, or were sent from it in the last hour; one for a country while a plan has less
 -- weight there. `make_detour` takes a detour into use again, so each insert that saw this one has ended by

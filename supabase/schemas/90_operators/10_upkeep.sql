@@ -287,7 +287,7 @@ begin
 
   select array_agg(id)
   into v_unasked
-  from outbox_engine.plans p
+  from outbox_engine.plans_to_reconcile() p
   cross join lateral (
     select d.id, d.accepted_at
     from outbox_engine.dispatches d
@@ -299,9 +299,10 @@ begin
   where v_runs_for_an_hour or late.accepted_at < p_now - interval '14 days';
   if v_unasked is not null then
     perform outbox_engine.give_up_reports(v_unasked, true, p_now);
-    update outbox_engine.dispatches
-    set reconcile_at = p_now
-    where id = any (v_unasked);
+    update outbox_engine.dispatches d
+    set reconcile_at = case when m.messages > 0 then p_now end
+    from outbox_engine.missing_reports(v_unasked, p_now) m
+    where d.id = m.dispatch_id;
   end if;
 end
 $$;
@@ -332,6 +333,7 @@ begin
   perform outbox_engine.match_raced_reports(v_now);
   v_expired := outbox_engine.expire_waiting(v_now, p_most);
   perform outbox_engine.close_already_sent(v_now);
+  perform outbox_engine.match_strays(p_most);
   v_stranded := outbox_engine.end_stranded(v_now, p_most);
   perform outbox_engine.alarm_without_plans(v_now);
   v_more := outbox_engine.blank_secret_texts(v_now, p_most);

@@ -12,6 +12,25 @@ begin
 end
 $$;
 
+-- Called behind a change of a route's plans. Their weights in single countries hold on this route too.
+create function outbox_engine.keep_country_weights(p_route smallint) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  v_country text;
+begin
+  for v_country in
+    select distinct h.country
+    from outbox_engine.plan_health h
+    join outbox_engine.route_members() m on m.id = p_route and m.provider = h.provider and m.plan = h.plan
+    where h.country <> '' and h.lost > 0
+    order by h.country
+  loop
+    perform outbox_engine.make_detour(p_route, '{}', v_country);
+  end loop;
+end
+$$;
+
 -- One operator changes routes at a time.
 create function outbox_engine.lock_routes() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -123,6 +142,7 @@ begin
     v_id := outbox_engine.write_route(v_rule, p_after_network_failure, p_position);
   end if;
   perform outbox_engine.write_route_plans(v_id, v_plans);
+  perform outbox_engine.keep_country_weights(v_id);
   perform pg_notify('outbox', '');
   return outbox_engine.route_object(v_id);
 end
@@ -142,6 +162,7 @@ begin
   if p_name = 'default' then
     delete from public.outbox_route_plans where route = 0;
     delete from outbox_engine.default_route;
+    perform outbox_engine.keep_country_weights(v_id);
   else
     update public.outbox_routes
     set retired_at = coalesce(retired_at, outbox_engine.now())

@@ -23,8 +23,9 @@ as $$
   left join outbox_engine.detours d on d.id = m.id
   left join public.outbox_routes r on r.id = coalesce(d.route, m.id)
   where m.provider = p_provider and m.plan = p_plan
-    and (d.id is null or exists (
-      select from public.outbox o where o.route = d.id and o.queue in ('r', 'w')))
+    and (d.id is null
+      or exists (select from public.outbox o where o.queue = 'r' and o.route = d.id)
+      or exists (select from public.outbox o where o.queue = 'w' and o.route = d.id))
 $$;
 
 -- Why a plan that claims nothing cannot send. Its other jobs go on while its process may not claim, such as
