@@ -15,10 +15,7 @@ from sandbox.local.stack import LocalStack
 from sandbox.simulator import control as faults
 from tests.calls import claim_all
 from tests.engine import Clocks, MakeRig, Rig, column, insert, later, number, stand_still, statuses, supabase_settings
-from tests.plans import fresh_plans
 from tests.stack import Connection, as_engine
-
-__all__ = ["fresh_plans"]
 
 
 @pytest.fixture
