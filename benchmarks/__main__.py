@@ -54,6 +54,7 @@ def main() -> int:
         repeats=1 if given.quick else given.repeats,
         base=given.base,
         pairs=given.pairs,
+        without_dashboard=given.without_dashboard,
         version=given.version,
         rows=given.rows,
     )
@@ -88,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=int, default=3, help="repetitions of each case (3)")
     parser.add_argument("--base", metavar="REV", help="for paired: the revision to compare with, such as f1ba7db")
     parser.add_argument("--pairs", type=int, default=15, help="for paired and events: the number of pairs (15)")
+    parser.add_argument(
+        "--without-dashboard",
+        action="store_true",
+        help="for paired: leave out what the dashboard costs, its indexes and figures",
+    )
     parser.add_argument("--version", type=int, metavar="N", help="for upgrade: the schema version to apply (the newest)")
     parser.add_argument(
         "--rows", type=int, default=10_000_000, help="for upgrade and dashboard: messages in the table (10 million)"

@@ -40,6 +40,12 @@ BOUNDS: Final[Mapping[str, Bound]] = {
     CPU: _SLOWER,
 }  # fmt: skip
 
+_WITHOUT_DASHBOARD: Final = """
+    drop index public.outbox_recipient, public.outbox_metadata;
+    select pg_advisory_lock(hashtext('outbox figures'));
+"""
+"""Figures are counted by one transaction at a time, and the others leave it to that."""
+
 _NOTE: Final = (
     "The base is {base}. {pairs} pairs, after one that is not counted; the order of the two sides turns with each pair. "
     "Draining: {sizes.messages:,} messages through `outbox run`, a third with one text, a third that differ in a name, a third "
@@ -84,12 +90,16 @@ def run(options: Options) -> Result:
     pairs = _QUICK_PAIRS if options.quick else options.pairs
     with ExitStack() as parts:
         bench = _start(parts, options.base, sizes)
+        if options.without_dashboard:
+            bench.sides["present"].db.execute(_WITHOUT_DASHBOARD.encode())
         bench.pair(0)  # Files are read from disk for the first time, and compiled to bytecode.
         measured: list[dict[str, Pair]] = []
         for number in range(pairs):
             measured.append(bench.pair(number))
             _print_ratios(number, measured[-1])
     note = _NOTE.format(base=options.base, pairs=pairs, sizes=sizes, connections=CONNECTIONS)
+    if options.without_dashboard:
+        note += " The tree is measured without the indexes and the figures of the dashboard."
     by_name = {name: [pair[name] for pair in measured] for name in BOUNDS}
     verdicts = f"Verdicts: {'; '.join(_verdicts(by_name))}."
     print(f"paired: {verdicts}", file=sys.stderr)

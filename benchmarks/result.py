@@ -14,7 +14,7 @@ class Options:
     """How much of a measurement is wanted. ``quick`` is for trying a script: smaller, once, and nothing is written down.
 
     ``full`` takes the sizes that need long; ``repeats`` is how often each case is measured. ``paired`` compares with the
-    revision ``base``, in so many ``pairs``.
+    revision ``base``, in so many ``pairs``; ``without_dashboard`` leaves its indexes and figures out of this tree.
     ``upgrade`` applies a ``version`` of the schema, without one the newest, to a database of so many ``rows``.
     """
 
@@ -23,6 +23,7 @@ class Options:
     repeats: int = 3
     base: str | None = None
     pairs: int = 15
+    without_dashboard: bool = False
     version: int | None = None
     rows: int = 10_000_000
 
