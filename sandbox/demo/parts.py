@@ -28,7 +28,7 @@ SENDER = "+12025550100"
 READY_SECONDS = 30.0
 _STOP_SECONDS = 11.0
 _LINES_SHOWN = 15
-_SIGN_IN = re.compile(r"sign in at (\S+)\n")
+_SIGN_IN = re.compile(r"sign in at (\S+).*\n")
 _FULL_SPEED = "1000000"
 
 

@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from tests.acceptance.test_campaign_year import instant
 from tests.campaigns import campaign, member, template
 from tests.engine import Clocks, Rig
@@ -49,6 +51,7 @@ Sent = tuple[str, str, datetime]
 Change = tuple[datetime, str, list[object]]
 
 
+@pytest.mark.nightly
 async def test_month_of_changes_sends_at_expected_instants(db: Connection, rig: Rig, clocks: Clocks) -> None:
     """Python computes the expected instants independently of the database."""
     clocks.set(BEGIN)

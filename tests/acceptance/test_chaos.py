@@ -25,7 +25,7 @@ QUICK = ["--lease", "3", "--settle", "2.5"]
 
 @pytest.mark.parametrize(
     ("messages", "seconds", "pace", "seed"),
-    [(250, 4, 1.2, 1), at_night(1200, 8, 0.8, 1), *(at_night(6000, 45, 0.8, seed) for seed in (2, 3, 4))],
+    [(250, 5, 1.2, 1), at_night(1200, 8, 0.8, 1), *(at_night(6000, 45, 0.8, seed) for seed in (2, 3, 4))],
 )
 def test_nothing_is_lost_or_sent_twice_in_chaos(tmp_path: Path, messages: int, seconds: int, pace: float, seed: int) -> None:
     """Every event of a message also reaches a server, which refuses some."""

@@ -91,6 +91,7 @@ def test_tests_of_this_checkout_import_the_release(outbox: Path, tmp_path: Path)
     assert [Path(line.removeprefix("Origin: ")).is_relative_to(outbox.parents[1]) for line in origins] == [True] * 3
 
 
+@pytest.mark.nightly
 def test_random_histories_hold_with_its_code(outbox: Path, tmp_path: Path) -> None:
     ran = run_beside(outbox, tmp_path / "tree", "tests.simulation", "--runs", str(5 * nightly.FACTOR))
 

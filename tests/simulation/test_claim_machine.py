@@ -9,6 +9,7 @@ from hypothesis import Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
+from tests.nightly import at_night
 from tests.simulation.calls import claim
 from tests.simulation.clockwork import EPOCH
 from tests.simulation.database import Database
@@ -285,7 +286,12 @@ UNFENCED_LOOKUPS = Mutation(
 
 @pytest.mark.parametrize(
     "mutation",
-    [named("no fence"), named("one lookup is enough"), named("a claim is not repeatable"), UNFENCED_LOOKUPS],
+    [
+        named("no fence"),
+        at_night(named("one lookup is enough")),
+        at_night(named("a claim is not repeatable")),
+        at_night(UNFENCED_LOOKUPS),
+    ],
     ids=lambda mutation: mutation.name,
 )
 def test_claim_machine_notices_a_missing_rule(mutation: Mutation, database: Database) -> None:

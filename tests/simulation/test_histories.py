@@ -6,7 +6,7 @@ from tests.nightly import amount, by_day
 from tests.simulation.database import Database
 from tests.simulation.history import Result, simulate
 
-_BY_DAY = 20
+_BY_DAY = 15
 _AT_ONCE = 5
 
 
