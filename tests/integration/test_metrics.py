@@ -35,7 +35,7 @@ def counted(name: str, **labels: str) -> float:
 async def test_queue_requests_and_pauses_are_measured(
     make_rig: MakeRig, gateway: Gateway, sinch: Running, db: Connection
 ) -> None:
-    rig = await make_rig(lease_seconds=3)
+    rig = await make_rig(lease_seconds=9)
     start = datetime(2027, 1, 1, 10, tzinfo=UTC)
     db.execute("update outbox_engine.clock set frozen_at = %s", [start])
     sinch.control.add(faults.timeout_after_accepting())

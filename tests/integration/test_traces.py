@@ -83,7 +83,7 @@ async def test_insert_request_and_report_are_linked(
 async def test_request_of_unknown_outcome_is_an_error(
     make_rig: MakeRig, sinch: Running, db: Connection, made: InMemorySpanExporter
 ) -> None:
-    rig = await make_rig(lease_seconds=3)
+    rig = await make_rig(lease_seconds=9)
     sinch.control.add(faults.timeout_after_accepting())
     insert(db)
     await rig.tick("dispatch")
