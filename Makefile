@@ -1,6 +1,5 @@
 # Everything runs from .venv, which `make setup` builds from locked parts. PYTHON=python3.13 chooses what it is built with.
-# One more than the cores of a small machine: many tests wait for a process or a clock.
-WORKERS ?= 3
+WORKERS ?= 2
 BIN := .venv/bin
 # The tests start hundreds of processes, so what Python has compiled is kept, whatever the environment says.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest
