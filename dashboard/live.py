@@ -42,7 +42,7 @@ class Live:
         self._stream_seconds = stream_seconds
         self._watchers: set[asyncio.Event] = set()
         self._polling: asyncio.Task[None] | None = None
-        # Kept while nobody watches: a page that was made meanwhile is current if the next answer is the same.
+        # Kept while no stream is open: a page that was made meanwhile is current if the next answer is the same.
         self._last: Hashable = object()
         self._changed_at = -math.inf
         self._is_closed = False

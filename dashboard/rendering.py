@@ -7,6 +7,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from dashboard import charts, times, words
+from jobs.runtime import counts
 
 FOLDER: Final = Path(__file__).parent / "templates"
 
@@ -25,7 +26,8 @@ def environment() -> Environment:
         "duration": times.duration,
         "status": words.status,
         "code": words.code,
-        "counted": words.counted,
+        "counted": counts.counted,
+        "a_second": counts.messages_a_second,
     }
     made.globals |= {"bars": charts.bars, "lines": charts.lines}
     return made

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from dashboard.times import time
 from jobs.gateway.status import PlanLimits
+from jobs.runtime.counts import counted
 
 ANY_FAILURE: Final = "failed,rejected,aborted,expired,deleted"
 
@@ -118,14 +119,6 @@ def _marked(part: str) -> Markup:
 
 
 _MARKED: Final = re.compile(r"(`[^`]+`|\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ)")
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: ``0 messages``, ``1 message``, ``2,000 messages``, ``2 replies``."""
-    if count == 1:
-        return f"1 {noun}"
-    many = f"{noun[:-1]}ies" if noun.endswith("ly") else f"{noun}es" if noun.endswith(("ch", "ss")) else f"{noun}s"
-    return f"{count:,} {many}"
 
 
 def messages_today(limits: PlanLimits) -> str:

@@ -14,6 +14,7 @@ from jobs.gateway.alarms import setting_of
 from jobs.gateway.errors import FunctionMissing
 from jobs.gateway.status import RaisedAlarm, Status
 from jobs.gateway.verdict import SENDING, Verdict
+from jobs.runtime.counts import messages_a_second
 from jobs.runtime.masking import scrub
 from jobs.runtime.times import all_in_utc
 
@@ -121,7 +122,7 @@ def _limits(status: Status, provider: str, plan: str) -> str:
     if limits is None:
         return ""
     rate = limits.messages_per_second
-    words = [] if rate is None else ["1 message a second" if rate == 1 else f"{rate:g} messages a second"]
+    words = [] if rate is None else [messages_a_second(rate)]
     return ", ".join([*words, *filter(None, [messages_today(limits)])])
 
 

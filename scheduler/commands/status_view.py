@@ -26,7 +26,7 @@ from jobs.gateway.status import (
 )
 from jobs.gateway.verdict import SENDING, Verdict
 from jobs.providers import registry
-from jobs.runtime.counts import counted
+from jobs.runtime.counts import counted, messages_a_second
 from jobs.runtime.masking import scrub
 from scheduler.commands import events_view
 from scheduler.commands.times import ago, all_in_utc, utc
@@ -171,15 +171,11 @@ def _caps(plans: Sequence[PlanLimits]) -> list[int]:
 
 def _rates(plan: PlanLimits) -> Text:
     line = Text(f"{plan.provider} {plan.plan}: ")
-    second = "" if plan.messages_per_second is None else _per_second(plan.messages_per_second)
+    second = "" if plan.messages_per_second is None else messages_a_second(plan.messages_per_second)
     if plan.requests_per_minute >= registry.UNLIMITED_REQUESTS:
         return line.append(second or "no limit")
     requests = f"{plan.requests_left:,} of {plan.requests_per_minute:,} requests left this minute"
     return line.append(requests, "" if plan.requests_left else "yellow").append(f", {second}" if second else "")
-
-
-def _per_second(rate: float) -> str:
-    return "1 message a second" if rate == 1 else f"{rate:g} messages a second"
 
 
 def _today(messages: int, most: int | None) -> Text:

@@ -11,8 +11,10 @@ from jobs.gateway.operating import Operating, Suppression
 from sandbox.local.stack import LocalStack
 from tests.engine import insert, supabase_settings
 from tests.outgoing import call
-from tests.plans import touched
+from tests.plans import fresh_plans, touched
 from tests.stack import Connection
+
+__all__ = ["fresh_plans"]
 
 NOT_AUDITED = {
     "outbox_acknowledge_alarms": "a process logs alarms",

@@ -75,7 +75,7 @@ async def test_outage_and_return_are_changes() -> None:
 
 
 async def test_page_hears_of_changes_before_its_stream() -> None:
-    """A change while nobody watches, and one just before the stream opens. The page may have been made before it."""
+    """A change while no stream is open, and one just before the stream opens. The page may have been made before it."""
     database = Database()
     pages = live(database)
     first = pages.stream()
